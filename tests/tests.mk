@@ -1,0 +1,27 @@
+# The test levels. Each runner prints TAP or "N passed, N failed"; tools/tally adds them up.
+
+# Libraries that only one unit test needs: LIBS_TEST_<name>.
+LIBS_TEST_decode := -lZydis
+LIBS_TEST_insn_text := -lZydis
+
+.PHONY: test-unit
+test-unit: $(UNIT_TESTS)
+	@tests/run-unit $(UNIT_TESTS)
+
+# The libFuzzer binaries (clang), and the replay of the committed corpora (any compiler).
+$(OUT)/fuzz/%: fuzz/%.c $(LIB)
+	@mkdir -p $(@D)
+	@echo "  FUZZ  $@"
+	$(Q)$(CC) $(CFLAGS_ALL) $(FUZZ_FLAGS) $(LDFLAGS_ALL) -o $@ $< $(FUZZ_DRIVER) $(LIB) $(LIBS)
+
+.PHONY: fuzz test-fuzz
+fuzz: FUZZ_FLAGS := -fsanitize=fuzzer
+fuzz: $(FUZZERS:%=$(OUT)/fuzz/%)
+
+test-fuzz: FUZZ_DRIVER := fuzz/replay.c
+test-fuzz: $(FUZZERS:%=$(OUT)/replay/%)
+	@fuzz/run-replay $(OUT)/replay $(FUZZERS)
+
+$(OUT)/replay/%: fuzz/%.c fuzz/replay.c $(LIB)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< fuzz/replay.c $(LIB) $(LIBS)

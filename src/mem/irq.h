@@ -35,4 +35,38 @@ static inline void msi_send(const struct msi_sink *sink, u64 address, u32 data)
         sink->send(sink->opaque, address, data);
 }
 
+/*
+ * The two halves of the socket between a CPU and its local APIC: neither includes the other. All calls with
+ * the machine lock held, except the cpu_port's, which never take a lock.
+ */
+
+/* What the local APIC offers to its CPU. */
+struct apic_ops {
+    /* The register page (xAPIC mode), offset 0..FFFh. */
+    u64 (*read)(void *apic, u64 offset, unsigned size);
+    void (*write)(void *apic, u64 offset, unsigned size, u64 value);
+    /* IA32_APIC_BASE, x2APIC registers (800h..8FFh) and IA32_TSC_DEADLINE; false: #GP. */
+    bool (*msr_read)(void *apic, u32 msr, u64 *value);
+    bool (*msr_write)(void *apic, u32 msr, u64 value);
+    /* Guest-physical address of the register page, or ~0 while there is none (disabled, x2APIC). */
+    u64 (*page)(void *apic);
+    /* Takes the interrupt that is due (moves it from IRR to ISR, or acknowledges the PIC for ExtINT): its
+     * vector, or -1 if none is due any more. */
+    int (*ack)(void *apic);
+    /* CR8: task priority bits 7:4. */
+    u8 (*cr8_read)(void *apic);
+    void (*cr8_write)(void *apic, u8 value);
+    /* INIT at the CPU: the APIC keeps its ID and base. */
+    void (*init)(void *apic);
+};
+
+/* What a CPU offers to its local APIC. Any thread. */
+struct cpu_port {
+    void (*set_intr)(void *cpu, bool level); /* an interrupt is due (level, follows IRR/ISR/TPR) */
+    void (*nmi)(void *cpu);
+    void (*init)(void *cpu);
+    void (*sipi)(void *cpu, u8 vector); /* start-up at vector << 12 */
+    void *cpu;
+};
+
 #endif

@@ -1,0 +1,43 @@
+/* CPU models: what CPUID says, and which instructions and registers therefore exist. */
+#ifndef RING3_CPU_CPUID_H
+#define RING3_CPU_CPUID_H
+
+#include "base/error.h"
+#include "cpu/decode/feature.h"
+
+enum cpu_vendor { VENDOR_INTEL, VENDOR_AMD };
+
+struct cpu_model {
+    char name[24];
+    enum cpu_vendor vendor;
+    u32 family, model, stepping;
+    char brand[49];
+    u64 features[(FEAT_COUNT + 63) / 64]; /* bit per enum cpu_feature */
+    u64 xcr0;                             /* the XCR0 bits that may be set */
+    unsigned cpu_count;
+};
+
+struct cpuid_regs {
+    u32 eax, ebx, ecx, edx;
+};
+
+static inline bool model_has(const struct cpu_model *model, enum cpu_feature f)
+{
+    return f == FEAT_BASE || (model->features[f / 64] >> (f % 64) & 1);
+}
+
+/*
+ * Fills `model` from a name: "x86-64-v2", "x86-64-v3" or "host" (NULL: v3 where the host can, else v2). Fails with a
+ * sentence that lists the known models, or the features that this host lacks. A feature is in a model only
+ * if the engines implement it and, for instructions that run natively, the host has it.
+ */
+int cpu_model_init(struct cpu_model *model, const char *name, unsigned cpu_count, struct error *err);
+
+/* The names of the models, for --help: NULL-terminated. */
+extern const char *const cpu_model_names[];
+
+struct vcpu;
+/* CPUID as this vCPU executes it (dynamic bits: OSXSAVE, APIC, APIC id, XSAVE sizes). */
+struct cpuid_regs cpuid_query(const struct vcpu *v, u32 leaf, u32 subleaf);
+
+#endif

@@ -1,0 +1,40 @@
+/* The engine interface: who executes guest instructions. One const table per engine. */
+#ifndef RING3_CPU_ENGINE_H
+#define RING3_CPU_ENGINE_H
+
+#include "cpu/cpu.h"
+
+enum vcpu_exit {
+    VCPU_HALTED,   /* HLT or MWAIT: nothing to do until an event */
+    VCPU_SHUTDOWN, /* triple fault */
+    VCPU_KICKED,   /* someone wanted the thread back */
+    VCPU_DEBUG,    /* a debugger's stop (single step of the VMM) */
+    VCPU_FAILED,   /* the engine cannot go on; the message is in engine_stats/log */
+};
+
+struct engine_ops {
+    const char *name;
+    const char *help; /* one line */
+    int (*probe)(struct error *err); /* can it work on this host? */
+    int (*vm_init)(struct vm *vm, struct error *err);
+    void (*vm_finish)(struct vm *vm);
+    int (*vcpu_init)(struct vcpu *v, struct error *err);
+    void (*vcpu_finish)(struct vcpu *v);
+    /* Runs guest code on the calling thread until there is a reason to return. The machine lock is not held. */
+    enum vcpu_exit (*run)(struct vcpu *v);
+    /* Makes a running vCPU look at v->events soon. Any thread. May be NULL if it polls. */
+    void (*kick)(struct vcpu *v);
+    /* The memory map changed. [machine lock] */
+    void (*memory_changed)(struct vm *vm);
+    /* Bring v's fields up to date from the engine / push changed fields to it. Not running. May be NULL. */
+    void (*get_state)(struct vcpu *v);
+    void (*set_state)(struct vcpu *v);
+    /* Forget writable mappings so that new writes are logged; the machine then collects. Not running. */
+    void (*dirty_log_start)(struct vm *vm);
+    /* Counters as text, for --stats. */
+    void (*stats)(const struct vcpu *v, void (*line)(void *opaque, const char *text), void *opaque);
+};
+
+extern const struct engine_ops interp_engine;
+
+#endif

@@ -25,3 +25,5 @@ test-fuzz: $(FUZZERS:%=$(OUT)/replay/%)
 $(OUT)/replay/%: fuzz/%.c fuzz/replay.c $(LIB)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< fuzz/replay.c $(LIB) $(LIBS)
+
+include tests/guest.mk

@@ -20,13 +20,13 @@ int error_prefix(struct error *err, const char *fmt, ...)
 {
     if (!err)
         return -EINVAL;
-    char prefix[sizeof err->message], joined[2 * sizeof err->message];
+    char old[sizeof err->message];
+    memcpy(old, err->message, sizeof old);
     va_list args;
     va_start(args, fmt);
-    vsnprintf(prefix, sizeof prefix, fmt, args);
+    int n = vsnprintf(err->message, sizeof err->message, fmt, args);
     va_end(args);
-    snprintf(joined, sizeof joined, "%s: %s", prefix, err->message);
-    memcpy(err->message, joined, sizeof err->message - 1);
-    err->message[sizeof err->message - 1] = '\0';
+    if (n >= 0 && (size_t)n < sizeof err->message)
+        snprintf(err->message + n, sizeof err->message - (size_t)n, ": %s", old);
     return -err->code;
 }

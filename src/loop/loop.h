@@ -49,7 +49,12 @@ static inline bool timer_is_armed(const struct timer *timer)
 /* [lock] The virtual clock was started or stopped: timers are held or released. */
 void loop_clock_changed(struct loop *loop);
 
-/* File descriptors. `readable`/`writable` may be NULL; watching starts at once. Loop thread or before loop_run. */
+/* [lock] Runs what has expired by `now`, on the calling thread. The loop does this itself; tests with a stopped
+ * clock call it after clock_set. */
+void loop_run_timers(struct loop *loop, u64 now);
+
+/* File descriptors. `readable`/`writable` may be NULL; watching starts at once. Loop thread or before loop_run. NULL
+ * if `fd` cannot be watched (a regular file). */
 struct fd_watch;
 struct fd_watch *fd_watch_create(struct loop *loop, int fd, void (*readable)(void *opaque), void (*writable)(void *opaque),
                                  void *opaque);

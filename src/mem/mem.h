@@ -7,7 +7,7 @@
  *
  * Threads: lookups, reads and writes from any thread; the map is changed by whoever holds the machine lock.
  * The machine lock is not held by callers of mem_read/mem_write/port_read/port_write from vCPU threads; callers that
- * hold it (devices doing DMA) are fine too: it is recursive for this purpose (see mem_io_enter in mem.c).
+ * hold it (devices doing DMA) are fine too: it is recursive.
  */
 #ifndef RING3_MEM_MEM_H
 #define RING3_MEM_MEM_H
@@ -28,9 +28,8 @@ struct mem_space;
 
 /*
  * How a device answers. `offset` is relative to the region; `size` is 1, 2, 4 or 8 and never more than
- * `max_size` (default 4): wider accesses arrive as several, lowest address first. Narrower ones than `min_size`
- * (default 1) are widened: a read takes the aligned unit and extracts, a write is dropped into lanes by the
- * device itself (it sees the true size and offset). A NULL function: reads give all ones, writes are ignored.
+ * `max_size` (0 means 4): wider accesses arrive as several, lowest address first, and so do accesses that leave the
+ * region. They need not be aligned. A NULL function: reads give all ones, writes are ignored.
  */
 struct io_ops {
     u64 (*read)(void *dev, u64 offset, unsigned size);
@@ -130,7 +129,8 @@ struct port_region {
     u32 count;
     const struct io_ops *ops;
     void *dev;
-    struct port_region *below; /* hidden by this one; mem.c's */
+    struct port_region *below; /* mem.c's */
+    bool mapped;
 };
 void port_map(struct mem_space *space, struct port_region *region);
 void port_unmap(struct mem_space *space, struct port_region *region);

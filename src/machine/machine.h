@@ -1,0 +1,93 @@
+/*
+ * A virtual machine: a configuration made into a wired VM, and its life.
+ *
+ * Threads: machine_create, machine_run and machine_destroy belong to one thread, which becomes the loop thread.
+ * One thread per vCPU runs inside machine_run. machine_quit may be called from any thread and from signal
+ * handlers.
+ *
+ * Lock order: the machine lock (loop_lock) first; then a vCPU's wake_lock; then mem's view lock. The vm's
+ * exclusive_lock is taken with no other lock held.
+ */
+#ifndef RING3_MACHINE_MACHINE_H
+#define RING3_MACHINE_MACHINE_H
+
+#include "base/error.h"
+#include "base/log.h"
+#include "cpu/engine.h"
+#include "loop/loop.h"
+
+#define MACHINE_MAX_INITRDS 32
+
+/* All strings are borrowed and must outlive the machine. */
+struct machine_config {
+    const char *kernel;
+    const char *initrd[MACHINE_MAX_INITRDS]; /* several: Multiboot modules, each "FILE [ARGS]" */
+    unsigned initrd_count;
+    const char *append;
+    u64 memory;            /* bytes */
+    unsigned cpus;         /* 1..VM_MAX_CPUS */
+    const char *cpu_model; /* NULL: the default */
+    const char *engine;    /* NULL: the default */
+    unsigned timeout;      /* seconds; 0: none */
+    int exit_port;         /* isa-debug-exit; -1: none */
+    bool testdev;          /* pc-testdev */
+    u64 trace_topics;      /* bit per enum trace_topic */
+};
+
+enum machine_end {
+    MACHINE_POWEROFF, /* the guest turned itself off */
+    MACHINE_CRASHED,  /* triple fault; the registers are in the log */
+    MACHINE_TIMEOUT,
+    MACHINE_DEBUG_EXIT, /* result.exit_value was written to the exit port */
+    MACHINE_QUIT,       /* machine_quit */
+    MACHINE_FAILED,     /* ring3 could not go on; result.error says why */
+};
+
+struct machine_result {
+    enum machine_end end;
+    u32 exit_value;
+    struct error error;
+};
+
+/* Where the first serial port's output goes. Called with the machine lock held, on any of the VM's threads. */
+struct machine_console {
+    void (*write)(void *opaque, const u8 *data, size_t len);
+    void *opaque;
+};
+
+struct machine;
+
+/* The defaults: 512 MiB, one CPU, default model and engine. */
+void machine_config_init(struct machine_config *config);
+
+/*
+ * Builds the machine and loads the kernel. On failure nothing is left behind and `err` has one sentence: what,
+ * why, what to do.
+ */
+int machine_create(struct machine **out, const struct machine_config *config, struct error *err);
+void machine_destroy(struct machine *m);
+
+/* Connects the console; before machine_run. */
+void machine_set_console(struct machine *m, const struct machine_console *console);
+/* Types into the console: returns how many bytes the serial port took (its FIFO is small; offer the rest again
+ * when `room` is called). [machine lock] */
+size_t machine_console_input(struct machine *m, const u8 *data, size_t len);
+void machine_on_console_room(struct machine *m, void (*room)(void *opaque), void *opaque);
+
+/* The machine's event loop, to watch descriptors with. */
+struct loop *machine_loop(struct machine *m);
+struct log *machine_log(struct machine *m);
+
+/* Runs until the guest ends or somebody asks; returns with all vCPUs stopped. */
+void machine_run(struct machine *m, struct machine_result *result);
+void machine_quit(struct machine *m);
+
+/* Counters of engine and devices as text, a line per call; after machine_run. */
+void machine_stats(struct machine *m, void (*line)(void *opaque, const char *text), void *opaque);
+
+/* The engines that this build has, best first, NULL-terminated. */
+extern const struct engine_ops *const machine_engines[];
+/* The engine called `name` (NULL: the first that works here), or NULL with `err` set. */
+const struct engine_ops *machine_find_engine(const char *name, struct error *err);
+
+#endif

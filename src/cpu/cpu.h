@@ -157,6 +157,7 @@ struct vcpu {
     u64 gpr[16];
     u64 rip;
     u64 rflags; /* complete, bit 1 set; RFLAGS.IF and others are read from here */
+    u64 zero;   /* always 0: what an absent base or index register reads as (addressed by a one-byte offset) */
 
     /* Derived: what the interpreter's inner loop needs (cpu_mode_update). */
     u8 decode_mode; /* enum decode_mode */
@@ -201,6 +202,7 @@ struct vcpu {
     u64 apic_page; /* cached apic_ops->page() */
 
     void *engine; /* the engine's own per-vCPU data */
+    struct interp *interp; /* the interpreter's, which other engines fall back to */
     struct mmu *mmu; /* address-space tags, large-page filters: cpu/mmu.c's */
     u64 instructions; /* retired, for --stats (the interpreter counts) */
 

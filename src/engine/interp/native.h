@@ -1,0 +1,14 @@
+/*
+ * Vector, MMX, x87 and extended-state instructions: run natively in re-encoded stubs (CLASS_X87, CLASS_MMX,
+ * CLASS_SSE, CLASS_VEX, CLASS_EVEX, and the FXSAVE/XSAVE family).
+ */
+#ifndef RING3_ENGINE_INTERP_NATIVE_H
+#define RING3_ENGINE_INTERP_NATIVE_H
+
+#include "engine/interp/interp.h"
+
+/* The handler of such an instruction (a plain one: it does not touch v->rip), or interp_ud. The CPU model's
+ * feature bits are checked by the caller. */
+interp_handler native_handler(const struct insn *insn);
+
+#endif

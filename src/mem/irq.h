@@ -58,6 +58,9 @@ struct apic_ops {
     void (*cr8_write)(void *apic, u8 value);
     /* INIT at the CPU: the APIC keeps its ID and base. */
     void (*init)(void *apic);
+    /* The CPU's TSC offset changed (WRMSR to IA32_TIME_STAMP_COUNTER or IA32_TSC_ADJUST): an armed TSC deadline
+     * moves with it. */
+    void (*tsc_changed)(void *apic);
 };
 
 /* What a CPU offers to its local APIC. Any thread. */
@@ -66,6 +69,8 @@ struct cpu_port {
     void (*nmi)(void *cpu);
     void (*init)(void *cpu);
     void (*sipi)(void *cpu, u8 vector); /* start-up at vector << 12 */
+    /* Guest TSC minus virtual clock; NULL: 0. Only called from within apic_ops on the CPU's own thread. */
+    s64 (*tsc_offset)(void *cpu);
     void *cpu;
 };
 

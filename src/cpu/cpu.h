@@ -202,6 +202,7 @@ struct vcpu {
     u64 apic_page; /* cached apic_ops->page() */
 
     void *engine; /* the engine's own per-vCPU data */
+    struct native *native; /* stubs of vector and x87 instructions: engine/interp/native.c's */
     struct interp *interp; /* the interpreter's, which other engines fall back to */
     struct mmu *mmu; /* address-space tags, large-page filters: cpu/mmu.c's */
     u64 instructions; /* retired, for --stats (the interpreter counts) */

@@ -113,6 +113,10 @@ struct insn {
     struct insn_mem mem;
     u64 imm, imm2;
     const struct insn_info *info;
+    /* An engine's note about this instance (which native stub executes it). All zero when decoded. */
+    struct {
+        u32 generation, slot;
+    } aux;
 };
 
 enum insn_class {
@@ -179,6 +183,16 @@ enum decode_status {
  * instruction's feature, privilege, and CR0/CR4 enables are the engine's checks.
  */
 enum decode_status insn_decode(struct insn *out, const u8 *bytes, size_t avail, unsigned mode);
+
+/* Which field of the encoding names operand `i`: for those who encode the instruction anew. */
+enum insn_field {
+    FIELD_NONE,  /* implied, an immediate, or in the opcode byte */
+    FIELD_REG,   /* ModRM.reg */
+    FIELD_RM,    /* ModRM.rm (and memory) */
+    FIELD_VVVV,  /* VEX/EVEX.vvvv */
+    FIELD_IS4,   /* imm8[7:4] */
+};
+enum insn_field insn_opnd_field(const struct insn *insn, unsigned i);
 
 /* GPRs read and written by this instance, explicit, implicit and in the address, bit per register. */
 void insn_gpr_use(const struct insn *insn, u16 *read, u16 *written);

@@ -143,6 +143,11 @@ void loop_run_timers(struct loop *loop, u64 now)
     }
 }
 
+u64 loop_next_deadline(const struct loop *loop)
+{
+    return loop->timer_count ? loop->heap[0]->deadline : ~0ull;
+}
+
 static void timerfd_ready(uv_poll_t *poll, int status, int events)
 {
     struct loop *loop = poll->data;

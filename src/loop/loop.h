@@ -52,6 +52,8 @@ void loop_clock_changed(struct loop *loop);
 /* [lock] Runs what has expired by `now`, on the calling thread. The loop does this itself; tests with a stopped
  * clock call it after clock_set. */
 void loop_run_timers(struct loop *loop, u64 now);
+/* [lock] The earliest armed deadline, ~0 if no timer is armed. For tests that step through virtual time. */
+u64 loop_next_deadline(const struct loop *loop);
 
 /* File descriptors. `readable`/`writable` may be NULL; watching starts at once. Loop thread or before loop_run. NULL
  * if `fd` cannot be watched (a regular file). */

@@ -34,6 +34,7 @@ enum opcode_space { M0, M1, M2, M3, V1, V2, V3, E1, E2, E3, E5, E6, SPACE_COUNT 
 #define L1         BIT(25)
 #define L2         BIT(26)
 #define L01        (L0 | L1)
+#define LIG        (L0 | L1 | L2) /* the length is ignored, but 3 is reserved */
 #define ONLY64     BIT(28)
 #define NO64       BIT(29)
 #define B0         BIT(30) /* REX.B clear (90 is NOP, 41 90 is XCHG) */
@@ -56,9 +57,6 @@ enum opcode_space { M0, M1, M2, M3, V1, V2, V3, E1, E2, E3, E5, E6, SPACE_COUNT 
 #define DISP_EL BIT(44) /* EVEX disp8 is scaled by the element (gather, compress) */
 #define DISTINCT BIT(45) /* gather: destination, index (and mask) must differ */
 #define NO_DEST_SRC BIT(46) /* EVEX: destination must differ from the sources (VFCMULCPH ...) */
-#define FOUR    BIT(47) /* reserved */
-#define SIB_REQ BIT(48) /* needs a SIB byte */
-#define NOREX66 BIT(49) /* reserved */
 #define PLUS8   (7ull << 60)  /* the row covers 8 opcodes */
 #define PLUS16  (15ull << 60) /* ... 16 */
 #define MATCH_SPAN(match) ((match) >> 60)

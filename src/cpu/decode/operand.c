@@ -164,7 +164,7 @@ static void read_memory(struct decoder *d, bool vsib, unsigned scale)
     struct insn_mem *mem = &d->insn->mem;
     unsigned mod = d->insn->modrm >> 6, rm = d->insn->modrm & 7;
     mem->vsib = vsib;
-    if ((vsib || (d->form->match & SIB_REQ)) && rm != 4)
+    if (vsib && rm != 4)
         d->bad = true;
     if (d->insn->adsize == 2) {
         if (vsib)

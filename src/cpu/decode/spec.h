@@ -21,7 +21,7 @@ enum {
     OPERAND(Ib, IZ, b), OPERAND(Iw, IZ, w), OPERAND(sIb, IS, b), OPERAND(sIz, IS, z), OPERAND(Iv, IV, v), OPERAND(I2b, I2, b),
     OPERAND(Jb, J, b), OPERAND(Jz, J, z), OPERAND(Ob, O, b), OPERAND(Ov, O, v), OPERAND(Ap, AP, p),
     OPERAND(M, M, 0), OPERAND(Mb, M, b), OPERAND(Mw, M, w), OPERAND(Md, M, d), OPERAND(Mq, M, q), OPERAND(Mdq, M, dq), OPERAND(Mqq, M, qq), OPERAND(Moq, M, oq),
-    OPERAND(Mv, M, v), OPERAND(My, M, y), OPERAND(Mt, M, t), OPERAND(Mp, M, p), OPERAND(Ms, M, s), OPERAND(Ma, M, a), OPERAND(Mx, M, x), OPERAND(Mh, M, h),
+    OPERAND(Mv, M, v), OPERAND(My, M, y), OPERAND(Mt, M, t), OPERAND(Mp, M, p), OPERAND(Ms, M, s), OPERAND(Ma, M, a), OPERAND(Mx, M, x), OPERAND(Mh, M, h), OPERAND(Mf, M, f), OPERAND(Me, M, e),
     OPERAND(Menv, M, env), OPERAND(Mfpu, M, fpu), OPERAND(Mfx, M, fx),
     OPERAND(Sw, S, w), OPERAND(Cn, C, n), OPERAND(Dn, D, n),
     sES = SPEC(SRC_SREG, 0), sCS = SPEC(SRC_SREG, 1), sSS = SPEC(SRC_SREG, 2), sDS = SPEC(SRC_SREG, 3), sFS = SPEC(SRC_SREG, 4), sGS = SPEC(SRC_SREG, 5),

@@ -66,7 +66,8 @@
 	store_word 7772f, trap_resume
 	mov R(sp), trap_sp
 7771:	\insn
-7772:	store_word 0, trap_resume
+7772:	mov trap_sp, R(sp)
+	store_word 0, trap_resume
 	store_word 7770b, want_name
 	.endm
 

@@ -37,6 +37,8 @@ bool check_eq(u64 got, u64 want, const char *format, ...) __attribute__((format(
 /* low <= got <= high */
 bool check_range(u64 got, u64 low, u64 high, const char *format, ...) __attribute__((format(printf, 4, 5)));
 void skip(const char *name, const char *reason);
+/* True (and a "skip" line) under QEMU's TCG: for the few checks that it cannot even survive. */
+bool tcg_cannot(const char *name, const char *reason);
 void guest_exit(void) __attribute__((noreturn)); /* with the result of all checks so far */
 void guest_die(const char *why) __attribute__((noreturn));
 
@@ -279,6 +281,9 @@ static inline void irq_window(void) { asm volatile("sti\n\tnop\n\tnop\n\tcli" ::
 #define FL_VIP 0x100000u
 #define FL_ID 0x200000u
 
+#ifdef __x86_64__
+extern u64 pml4[512], pdpt[512], pd[2048]; /* start.S: 4 GiB, 1:1, writable, for all rings */
+#endif
 int main(void);
 void *memset(void *p, int c, size_t n);
 void *memcpy(void *to, const void *from, size_t n);

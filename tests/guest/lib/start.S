@@ -20,7 +20,11 @@ _start:
 	mov $stack_top, %esp
 	mov %ebx, boot_info
 	lgdt gdt_ptr32
+#ifdef __x86_64__
 	ljmp $SEL_CODE32, $1f
+#else
+	ljmp $SEL_CODE, $1f
+#endif
 1:	mov $SEL_DATA, %eax
 	mov %eax, %ds
 	mov %eax, %es

@@ -14,18 +14,34 @@ enum iir_value { IIR_NONE = 1, IIR_MODEM = 0, IIR_THRE = 2, IIR_RDA = 4, IIR_RLS
 enum fcr_bit { FCR_ENABLE = BIT(0), FCR_CLEAR_RX = BIT(1), FCR_CLEAR_TX = BIT(2), FCR_DMA = BIT(3) };
 enum lcr_bit { LCR_STOP = BIT(2), LCR_PARITY = BIT(3), LCR_BREAK = BIT(6), LCR_DLAB = BIT(7) };
 enum mcr_bit {
-    MCR_DTR = BIT(0), MCR_RTS = BIT(1), MCR_OUT1 = BIT(2), MCR_OUT2 = BIT(3), MCR_LOOP = BIT(4),
+    MCR_DTR = BIT(0),
+    MCR_RTS = BIT(1),
+    MCR_OUT1 = BIT(2),
+    MCR_OUT2 = BIT(3),
+    MCR_LOOP = BIT(4),
     MCR_WRITABLE = 0x1f,
 };
 enum lsr_bit {
-    LSR_DR = BIT(0), LSR_OE = BIT(1), LSR_PE = BIT(2), LSR_FE = BIT(3), LSR_BI = BIT(4), LSR_THRE = BIT(5),
-    LSR_TEMT = BIT(6), LSR_FIFO_ERROR = BIT(7),
+    LSR_DR = BIT(0),
+    LSR_OE = BIT(1),
+    LSR_PE = BIT(2),
+    LSR_FE = BIT(3),
+    LSR_BI = BIT(4),
+    LSR_THRE = BIT(5),
+    LSR_TEMT = BIT(6),
+    LSR_FIFO_ERROR = BIT(7),
     LSR_CHAR_ERRORS = LSR_PE | LSR_FE | LSR_BI,
     LSR_ERRORS = LSR_OE | LSR_CHAR_ERRORS,
 };
 enum msr_bit {
-    MSR_DCTS = BIT(0), MSR_DDSR = BIT(1), MSR_TERI = BIT(2), MSR_DDCD = BIT(3),
-    MSR_CTS = BIT(4), MSR_DSR = BIT(5), MSR_RI = BIT(6), MSR_DCD = BIT(7),
+    MSR_DCTS = BIT(0),
+    MSR_DDSR = BIT(1),
+    MSR_TERI = BIT(2),
+    MSR_DDCD = BIT(3),
+    MSR_CTS = BIT(4),
+    MSR_DSR = BIT(5),
+    MSR_RI = BIT(6),
+    MSR_DCD = BIT(7),
     MSR_DELTAS = 0x0f,
     /* What a connected terminal holds on. */
     MSR_CONNECTED = MSR_CTS | MSR_DSR | MSR_DCD,
@@ -38,7 +54,8 @@ struct uart {
     struct char_backend backend;
     struct timer timeout; /* fires 4 character times after the last movement of the receive FIFO */
 
-    /* The receive FIFO, oldest first; one entry in 16450 mode. rx_error: LSR_CHAR_ERRORS of each character. */
+    /* The receive FIFO, oldest first; one entry in 16450 mode. rx_error: LSR_CHAR_ERRORS of each character.
+     */
     u8 rx[FIFO_SIZE];
     u8 rx_error[FIFO_SIZE];
     u8 rx_count;
@@ -102,7 +119,8 @@ static void update_irq(struct uart *uart)
     irq_set(&uart->irq, (uart->mcr & MCR_OUT2) && interrupt_id(uart) != IIR_NONE);
 }
 
-/* Restarts the character time-out: it runs while the FIFO holds something (data sheet, FIFO interrupt mode). */
+/* Restarts the character time-out: it runs while the FIFO holds something (data sheet, FIFO interrupt mode).
+ */
 static void restart_timeout(struct uart *uart)
 {
     uart->timeout_pending = false;
@@ -226,7 +244,7 @@ static void write_fcr(struct uart *uart, u8 v)
     if (toggled || ((v & FCR_ENABLE) && (v & FCR_CLEAR_TX)))
         uart->thre_pending = true;
     /* The other bits are only taken together with bit 0; the clear bits clear themselves. */
-    uart->fcr = v & FCR_ENABLE ? v & (u8)~(FCR_CLEAR_RX | FCR_CLEAR_TX | 0x30) : 0;
+    uart->fcr = v & FCR_ENABLE ? v & (u8) ~(FCR_CLEAR_RX | FCR_CLEAR_TX | 0x30) : 0;
 }
 
 static void write_lcr(struct uart *uart, u8 v)
@@ -433,7 +451,8 @@ static int uart_check(const void *dev, const void *state, struct error *err)
         return error_set(err, EINVAL, "uart: line status errors %#x cannot be", s->lsr_errors);
     for (unsigned i = 0; i < FIFO_SIZE; i++) {
         if (s->rx_error[i] & ~(u8)LSR_CHAR_ERRORS)
-            return error_set(err, EINVAL, "uart: error flags %#x of a received character cannot be", s->rx_error[i]);
+            return error_set(err, EINVAL, "uart: error flags %#x of a received character cannot be",
+                             s->rx_error[i]);
     }
     return 0;
 }

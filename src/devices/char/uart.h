@@ -1,5 +1,6 @@
 /*
- * 16550A UART (National Semiconductor PC16550D data sheet), as wired in a PC: the interrupt passes through OUT2.
+ * 16550A UART (National Semiconductor PC16550D data sheet), as wired in a PC: the interrupt passes through
+ * OUT2.
  *
  * Transmission takes no time: a byte is with the backend when the write to THR returns, so THRE and TEMT read
  * as set always. Reception is paced by the guest: uart_can_receive says how many bytes fit in the FIFO.

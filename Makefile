@@ -32,7 +32,7 @@ CFLAGS_asan := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefin
 LDFLAGS_asan := -fsanitize=address,undefined
 WARN := -Wall -Wextra -Werror -Wstrict-prototypes -Wmissing-prototypes -Wshadow -Wvla -Wpointer-arith \
         -Wwrite-strings -Wno-unused-parameter -Wno-missing-field-initializers
-CFLAGS_ALL := -std=gnu11 -fno-strict-aliasing -fno-common -pthread -Isrc -D_GNU_SOURCE -DRING3_VERSION='"$(VERSION)"' \
+CFLAGS_ALL := -std=gnu11 -fno-strict-aliasing -fno-common -pthread -Isrc -I. -I. -D_GNU_SOURCE -DRING3_VERSION='"$(VERSION)"' \
               $(WARN) $(CFLAGS_$(MODE)) $(PKG_CFLAGS) $(CFLAGS)
 LDFLAGS_ALL := -pthread $(LDFLAGS_$(MODE)) $(LDFLAGS)
 LIBS := $(PKG_LIBS) -lm

@@ -20,13 +20,15 @@ int error_prefix(struct error *err, const char *fmt, ...)
 {
     if (!err)
         return -EINVAL;
-    char old[sizeof err->message];
-    memcpy(old, err->message, sizeof old);
+    char old[sizeof err->message + 2] = ": ";
+    memcpy(old + 2, err->message, sizeof err->message);
     va_list args;
     va_start(args, fmt);
-    int n = vsnprintf(err->message, sizeof err->message, fmt, args);
+    vsnprintf(err->message, sizeof err->message, fmt, args);
     va_end(args);
-    if (n >= 0 && (size_t)n < sizeof err->message)
-        snprintf(err->message + n, sizeof err->message - (size_t)n, ": %s", old);
+    size_t used = strlen(err->message), room = sizeof err->message - 1 - used;
+    size_t len = MIN(strlen(old), room);
+    memcpy(err->message + used, old, len);
+    err->message[used + len] = '\0';
     return -err->code;
 }

@@ -182,6 +182,8 @@ int pic_ack(struct pic *pic)
             vector = 0xff;
         }
     }
+    if (pic->intr && chip_request(m, true) >= 0) /* a further request (automatic EOI): INT fell in between */
+        irq_set(&pic->out, pic->intr = false);
     pic_update(pic);
     log_trace(pic->log, TRACE_IRQ, "pic: acknowledged, vector %#x", vector);
     return vector;

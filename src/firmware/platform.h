@@ -21,11 +21,12 @@
 #define PC_RESET_VALUE  0x0e
 
 /* Memory. */
-#define PC_LAPIC_BASE     0xfee00000u
-#define PC_IOAPIC_BASE    0xfec00000u
-#define PC_HPET_BASE      0xfed00000u
-#define PC_PCI_MMIO_FIRST 0xc0000000u /* first address after low RAM at its largest: memory of PCI devices   \
-                                       */
+#define PC_LAPIC_BASE  0xfee00000u
+#define PC_IOAPIC_BASE 0xfec00000u
+#define PC_HPET_BASE   0xfed00000u
+#define PC_PCI_MMIO_FIRST                                                                                    \
+    0xc0000000u /* first address after low RAM at its largest: memory of PCI devices                         \
+                 */
 #define PC_PCI_MMIO_LAST   0xfebfffffu
 #define PC_PCI_MMIO64_SIZE (64ull << 30) /* above high RAM, aligned to its size */
 

@@ -52,9 +52,11 @@ void log_write(struct log *log, const char *tag, const char *fmt, ...)
     int n = snprintf(line, sizeof line, "ring3: %s: ", tag);
     va_list args;
     va_start(args, fmt);
-    int m = vsnprintf(line + n, sizeof line - (size_t)n - 1, fmt, args);
+    int m = vsnprintf(line + n, sizeof line - (size_t)n - 2, fmt, args);
     va_end(args);
-    n += MIN(m, (int)sizeof line - n - 2);
+    n += MIN(m, (int)sizeof line - n - 3);
+    if (log->crlf)
+        line[n++] = '\r';
     line[n++] = '\n';
     fflush(log->out);
     if (write(fileno(log->out), line, (size_t)n) < 0)

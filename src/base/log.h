@@ -36,6 +36,7 @@ enum trace_topic {
 struct log {
     FILE *out;  /* borrowed; stderr by default */
     u64 topics; /* bit per enum trace_topic */
+    bool crlf;  /* `out` is a terminal in raw mode: lines end in CR LF */
 };
 
 /* Messages to stderr, no topic. */

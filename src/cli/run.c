@@ -1,0 +1,298 @@
+/* ring3 run: a virtual machine from a kernel file, with its serial console here. */
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/command.h"
+#include "cli/console.h"
+#include "cli/suggest.h"
+#include "cli/terminal.h"
+#include "machine/machine.h"
+
+struct run_options {
+    struct machine_config machine;
+    const char *console;
+    bool stats;
+};
+
+/* --- one setter per option, in the order of the table below --- */
+
+static int set_kernel(void *target, const char *value, struct error *err)
+{
+    struct run_options *o = target;
+    o->machine.kernel = value;
+    return 0;
+}
+
+static int set_initrd(void *target, const char *value, struct error *err)
+{
+    struct run_options *o = target;
+    if (o->machine.initrd_count == MACHINE_MAX_INITRDS)
+        return error_set(err, E2BIG,
+                         "more than %d of them are not possible; pack their files into one archive",
+                         MACHINE_MAX_INITRDS);
+    o->machine.initrd[o->machine.initrd_count++] = value;
+    return 0;
+}
+
+static int set_append(void *target, const char *value, struct error *err)
+{
+    struct run_options *o = target;
+    o->machine.append = value;
+    return 0;
+}
+
+static int set_memory(void *target, const char *value, struct error *err)
+{
+    struct run_options *o = target;
+    return value_parse_size(value, &o->machine.memory, err);
+}
+
+static int set_cpus(void *target, const char *value, struct error *err)
+{
+    struct run_options *o = target;
+    u64 n;
+    int rc = value_parse_number(value, "number of CPUs", 1, VM_MAX_CPUS, &n, err);
+    if (rc == 0)
+        o->machine.cpus = (unsigned)n;
+    return rc;
+}
+
+static int set_cpu(void *target, const char *value, struct error *err)
+{
+    struct run_options *o = target;
+    struct suggestion s;
+    suggestion_init(&s, value);
+    for (const char *const *name = cpu_model_names; *name; name++) {
+        suggestion_offer(&s, *name);
+        if (!strcmp(*name, value)) {
+            o->machine.cpu_model = value;
+            return 0;
+        }
+    }
+    return error_set(err, EINVAL, "unknown CPU model '%.80s'; the nearest known one is %s", value, s.best);
+}
+
+static int set_engine(void *target, const char *value, struct error *err)
+{
+    struct run_options *o = target;
+    struct suggestion s;
+    suggestion_init(&s, value);
+    for (const struct engine_ops *const *engine = machine_engines; *engine; engine++) {
+        suggestion_offer(&s, (*engine)->name);
+        if (!strcmp((*engine)->name, value)) {
+            o->machine.engine = value;
+            return 0;
+        }
+    }
+    return error_set(err, EINVAL, "this build has no engine '%.80s'; the nearest it has is %s", value,
+                     s.best);
+}
+
+static int set_console(void *target, const char *value, struct error *err)
+{
+    struct run_options *o = target;
+    if (!console_spec_is_valid(value))
+        return error_set(err, EINVAL, "'%.80s' is no console; write stdio, file:PATH or none", value);
+    o->console = value;
+    return 0;
+}
+
+static int set_timeout(void *target, const char *value, struct error *err)
+{
+    struct run_options *o = target;
+    u64 n;
+    int rc = value_parse_number(value, "number of seconds", 0, 100000000, &n, err);
+    if (rc == 0)
+        o->machine.timeout = (unsigned)n;
+    return rc;
+}
+
+static int set_exit_port(void *target, const char *value, struct error *err)
+{
+    struct run_options *o = target;
+    u64 n;
+    int rc = value_parse_number(value, "port", 0, 0xfffc, &n, err);
+    if (rc == 0)
+        o->machine.exit_port = (int)n;
+    return rc;
+}
+
+static int set_testdev(void *target, const char *value, struct error *err)
+{
+    struct run_options *o = target;
+    o->machine.testdev = true;
+    return 0;
+}
+
+static int set_trace(void *target, const char *value, struct error *err)
+{
+    struct run_options *o = target;
+    struct log parsed = {.topics = o->machine.trace_topics};
+    char unknown[32];
+    struct suggestion s;
+
+    if (log_parse_topics(&parsed, value, unknown, sizeof unknown)) {
+        suggestion_init(&s, unknown);
+        for (int i = 0; i < TRACE_TOPIC_COUNT; i++)
+            suggestion_offer(&s, trace_topic_name(i));
+        return error_set(err, EINVAL,
+                         "unknown topic '%s'; the nearest known one is %s ('ring3 help run' lists them all)",
+                         unknown, s.best);
+    }
+    o->machine.trace_topics = parsed.topics;
+    return 0;
+}
+
+static int set_stats(void *target, const char *value, struct error *err)
+{
+    struct run_options *o = target;
+    o->stats = true;
+    return 0;
+}
+
+static const struct option options[] = {
+    {"kernel", "FILE",
+     "the kernel: a bzImage, or an ELF file with a PVH entry or a\nMultiboot header (needed)", set_kernel},
+    {"initrd", "FILE",
+     "the initial RAM disk; for a Multiboot kernel a module, 'FILE ARGS',\nand the option may be repeated",
+     set_initrd},
+    {"append", "STR", "the kernel's command line", set_append},
+    {"memory", "SIZE", "guest memory, with K, M, G or T behind the number (512M)", set_memory},
+    {"cpus", "N", "number of CPUs, 1 to 64 (1)", set_cpus},
+    {"cpu", "MODEL", "CPU model, see below (x86-64-v3 if this host can)", set_cpu},
+    {"engine", "NAME", "what executes the guest, see below (the first that works here)", set_engine},
+    {"console", "WHERE", "the first serial port: stdio, file:PATH or none (stdio)", set_console},
+    {"timeout", "SECONDS", "stop with status 124 after this time (0: never)", set_timeout},
+    {"exit-port", "PORT",
+     "a debug-exit device: a write of v to PORT, such as 0xf4, ends\nring3 with status (v<<1)|1",
+     set_exit_port},
+    {"testdev", NULL, "add the device that bare-metal test images use (pc-testdev)", set_testdev},
+    {"trace", "TOPICS", "log these topics to stderr, separated by commas (see below)", set_trace},
+    {"stats", NULL, "print counters to stderr when the guest has ended", set_stats},
+    {0},
+};
+
+static void print_details(void)
+{
+    printf("\nEngines:\n");
+    for (const struct engine_ops *const *engine = machine_engines; *engine; engine++)
+        printf("  %-12s%s\n", (*engine)->name, (*engine)->help);
+    printf("\nCPU models:");
+    for (const char *const *name = cpu_model_names; *name; name++)
+        printf(" %s", *name);
+    printf("\n\nTrace topics:\n");
+    for (int i = 0; i < TRACE_TOPIC_COUNT; i++)
+        printf("  %-12s%s\n", trace_topic_name(i), trace_topic_help(i));
+    printf(
+        "\n"
+        "On a terminal every key goes to the guest, but for Ctrl-]: Ctrl-] q quits, Ctrl-] Ctrl-] types one\n"
+        "Ctrl-], Ctrl-] ? helps. Other input is passed on as it is; its end leaves the guest running.\n"
+        "\n"
+        "Exit status: 0 the guest powered off, or Ctrl-] q was typed; 3 the guest crashed (its registers "
+        "are\n"
+        "on stderr); 124 time-out; 2 usage error; 1 any other failure; with --exit-port what the guest "
+        "chose.\n");
+}
+
+/* --- the run --- */
+
+static void print_stat(void *opaque, const char *text)
+{
+    fprintf(stderr, "ring3: %s\n", text);
+}
+
+/* Dies of the signal that asked ring3 to quit, so that the shell sees what happened. */
+static int die_of(int sig)
+{
+    signal(sig, SIG_DFL);
+    raise(sig);
+    return 128 + sig;
+}
+
+static int exit_status(const struct machine_result *result, const struct console *console)
+{
+    struct error err = {0};
+
+    if (console_check_output(console, &err) < 0) {
+        report_error(&err);
+        return EXIT_FAILED;
+    }
+    switch (result->end) {
+    case MACHINE_POWEROFF:
+        return EXIT_OK;
+    case MACHINE_CRASHED:
+        fprintf(stderr, "ring3: the guest crashed (triple fault); the registers are above\n");
+        return EXIT_CRASHED;
+    case MACHINE_TIMEOUT:
+        fprintf(stderr, "ring3: the time given with --timeout is over; the guest was stopped\n");
+        return EXIT_TIMEOUT;
+    case MACHINE_DEBUG_EXIT:
+        return (int)((result->exit_value << 1 | 1) & 0xff);
+    case MACHINE_QUIT:
+        return EXIT_OK;
+    case MACHINE_FAILED:
+        break;
+    }
+    report_error(&result->error);
+    return EXIT_FAILED;
+}
+
+static int run_machine(const struct run_options *o, struct machine *machine, struct console *console)
+{
+    struct machine_result result = {0};
+    struct error err = {0};
+    int status;
+
+    signals_watch(machine);
+    if (console_attach(console, machine, &err) < 0) {
+        report_error(&err);
+        status = EXIT_FAILED;
+    } else {
+        machine_run(machine, &result);
+        console_detach(console);
+        if (o->stats)
+            machine_stats(machine, print_stat, NULL);
+        status = exit_status(&result, console);
+    }
+    console_detach(console);
+    signals_unwatch();
+    return status;
+}
+
+static int run_run(const struct command *self, int argc, char **argv)
+{
+    struct run_options o = {.console = "stdio"};
+    struct console *console = NULL;
+    struct machine *machine = NULL;
+    struct error err = {0};
+    int operands, status;
+
+    machine_config_init(&o.machine);
+    if (!command_parse(self, argc, argv, &o, &operands, &status))
+        return status;
+    if (!o.machine.kernel) {
+        fprintf(stderr, "ring3: there is nothing to run; name a kernel with --kernel FILE ('ring3 help run' "
+                        "tells more)\n");
+        return EXIT_USAGE;
+    }
+
+    status = EXIT_FAILED;
+    if (machine_create(&machine, &o.machine, &err) < 0 ||
+        console_open(&console, o.console, o.machine.timeout, &err) < 0)
+        report_error(&err);
+    else
+        status = run_machine(&o, machine, console);
+    console_close(console);
+    machine_destroy(machine);
+    return signals_caught() ? die_of(signals_caught()) : status;
+}
+
+const struct command command_run = {
+    .name = "run",
+    .summary = "run a virtual machine; its first serial port is the console",
+    .print_details = print_details,
+    .options = options,
+    .run = run_run,
+};

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "cpu/cpuid.h"
 #include "loop/clock.h"
+#include "mem/irq.h"
 #include "mem/mem.h"
 #include "state/state.h"
 
@@ -26,6 +27,7 @@ struct vm {
     const struct engine_ops *engine;
     void *engine_vm; /* the engine's own per-VM data */
     struct cpu_model model;
+    struct irq_line ferr; /* FERR#: an unmasked x87 exception while CR0.NE = 0 (IRQ 13). Not connected: ignored */
     struct vcpu *cpu[VM_MAX_CPUS];
     unsigned cpu_count;
 

@@ -79,4 +79,9 @@ static inline u32 xstate_compact_size(u64 mask)
     return xstate_compact_offset(mask, XSTATE_COUNT);
 }
 
+struct fpu;
+/* XINUSE: which components of the state differ from their initial configuration (SDM vol. 1 13.6; MXCSR does
+ * not count). */
+u64 xstate_inuse(const struct fpu *fpu);
+
 #endif

@@ -11,4 +11,9 @@
  * feature bits are checked by the caller. */
 interp_handler native_handler(const struct insn *insn);
 
+/* v->native: the vCPU's stub cache. An engine's vcpu_init and vcpu_finish call these; finish accepts a vCPU
+ * without one. Init installs the process's fault handlers (host_fault.h) on first use. */
+int native_init(struct vcpu *v, struct error *err);
+void native_finish(struct vcpu *v);
+
 #endif

@@ -19,29 +19,12 @@ static u64 touched_components(const struct insn *insn)
     }
 }
 
-static bool uses_opmask_register(const struct insn *insn)
+static bool uses_register_kind(const struct insn *insn, enum opnd_kind kind)
 {
     for (unsigned i = 0; i < insn->nopnds; i++)
-        if (insn->opnd[i].kind == OPND_KREG)
+        if (insn->opnd[i].kind == kind)
             return true;
     return false;
-}
-
-static void check_enabled(struct vcpu *v, const struct insn *insn)
-{
-    switch (insn->info->klass) {
-    case CLASS_MMX:
-        native_check_mmx(v);
-        break;
-    case CLASS_SSE:
-        native_check_sse(v);
-        break;
-    case CLASS_VEX:
-        native_check_xcr0(v, unlikely(uses_opmask_register(insn)) ? XCR0_FOR_EVEX : XCR0_FOR_VEX);
-        break;
-    default:
-        native_check_xcr0(v, XCR0_FOR_EVEX);
-    }
 }
 
 void native_raise_host_fault(struct vcpu *v)
@@ -58,6 +41,26 @@ void native_raise_host_fault(struct vcpu *v)
     }
 }
 
+/* MOVAPS, MOVAPD, MOVDQA and the non-temporal moves. */
+static bool is_aligned_move(const struct insn *insn)
+{
+    if (insn->map == 2)
+        return insn->opcode == 0x2a;
+    if (insn->map != 1)
+        return false;
+    switch (insn->opcode) {
+    case 0x28:
+    case 0x29:
+    case 0x2b:
+    case 0x6f:
+    case 0x7f:
+    case 0xe7:
+        return true;
+    default:
+        return false;
+    }
+}
+
 u64 native_operand(struct vcpu *v, const struct insn *insn, unsigned size, enum mmu_access access)
 {
     u64 lin = interp_mem_linear(v, insn, size, access);
@@ -66,8 +69,8 @@ u64 native_operand(struct vcpu *v, const struct insn *insn, unsigned size, enum 
         if (unlikely((attrs & ATTR_ALIGNED) && (lin & (size - 1))))
             cpu_raise_gp0(v);
     } else if (size == 16 && !(attrs & ATTR_UNALIGNED_OK) && unlikely(lin & 15)) {
-        /* AMD's misaligned mode: MXCSR.MM leaves it to #AC, but for MOVAPS and its like. */
-        if ((attrs & ATTR_ALIGNED) || !(v->fpu.mxcsr & BIT(17)))
+        /* AMD's misaligned mode (APM vol. 2 11.6.2): MXCSR.MM leaves it to #AC, but for plain moves. */
+        if (is_aligned_move(insn) || !(v->fpu.mxcsr & BIT(17)))
             cpu_raise_gp0(v);
     }
     native_check_align(v, lin, size & (size - 1) ? 8 : size);
@@ -112,18 +115,10 @@ static void run_mmx(struct vcpu *v, const struct insn *insn, const struct stub *
             store_le16(fpu->st[insn->opnd[i].reg] + 8, 0xffff);
 }
 
-static bool uses_mmx_register(const struct insn *insn)
-{
-    for (unsigned i = 0; i < insn->nopnds; i++)
-        if (insn->opnd[i].kind == OPND_MMX)
-            return true;
-    return false;
-}
-
 void vector_run(struct vcpu *v, const struct insn *insn)
 {
     const struct stub *stub = stub_of(v->native, insn, STUB_VECTOR);
-    if (unlikely(insn->info->klass == CLASS_MMX || insn->encoding == ENC_LEGACY) && uses_mmx_register(insn)) {
+    if (unlikely(insn->info->klass == CLASS_MMX)) {
         run_mmx(v, insn, stub);
     } else if (unlikely(!stub_run(v->native, stub, v))) {
         native_raise_host_fault(v);
@@ -131,18 +126,23 @@ void vector_run(struct vcpu *v, const struct insn *insn)
     v->fpu.xinuse |= touched_components(insn);
 }
 
-/* MMX registers named by an SSE instruction (CVTPI2PS, MOVDQ2Q ...): the pending x87 exception counts too. */
-static void check_mixed(struct vcpu *v, const struct insn *insn)
-{
-    if (insn->info->klass == CLASS_SSE && uses_mmx_register(insn))
-        native_check_pending(v);
-}
-
 void vector_check(struct vcpu *v, const struct insn *insn)
 {
-    check_enabled(v, insn);
-    if (insn->encoding == ENC_LEGACY)
-        check_mixed(v, insn);
+    switch (insn->info->klass) {
+    case CLASS_MMX: /* with an XMM register too (CVTPI2PS, MOVQ2DQ, ...) it takes both enables */
+        if (uses_register_kind(insn, OPND_VEC))
+            native_check_sse(v);
+        native_check_mmx(v);
+        break;
+    case CLASS_SSE:
+        native_check_sse(v);
+        break;
+    case CLASS_VEX:
+        native_check_xcr0(v, unlikely(uses_register_kind(insn, OPND_KREG)) ? XCR0_FOR_EVEX : XCR0_FOR_VEX);
+        break;
+    default:
+        native_check_xcr0(v, XCR0_FOR_EVEX);
+    }
 }
 
 /* One handler for all whose memory operand, if any, is accessed as a whole. */

@@ -1,9 +1,9 @@
 /*
  * A virtual machine: a configuration made into a wired VM, and its life.
  *
- * Threads: machine_create, machine_run and machine_destroy belong to one thread, which becomes the loop thread.
- * One thread per vCPU runs inside machine_run. machine_quit may be called from any thread and from signal
- * handlers.
+ * Threads: machine_create, machine_run and machine_destroy belong to one thread, which becomes the loop
+ * thread. One thread per vCPU runs inside machine_run. machine_quit may be called from any thread and from
+ * signal handlers.
  *
  * Lock order: the machine lock (loop_lock) first; then a vCPU's wake_lock; then mem's view lock. The vm's
  * exclusive_lock is taken with no other lock held.
@@ -49,7 +49,8 @@ struct machine_result {
     struct error error;
 };
 
-/* Where the first serial port's output goes. Called with the machine lock held, on any of the VM's threads. */
+/* Where the first serial port's output goes. Called with the machine lock held, on any of the VM's threads.
+ */
 struct machine_console {
     void (*write)(void *opaque, const u8 *data, size_t len);
     void *opaque;
@@ -61,16 +62,16 @@ struct machine;
 void machine_config_init(struct machine_config *config);
 
 /*
- * Builds the machine and loads the kernel. On failure nothing is left behind and `err` has one sentence: what,
- * why, what to do.
+ * Builds the machine and loads the kernel. On failure nothing is left behind and `err` has one sentence:
+ * what, why, what to do.
  */
 int machine_create(struct machine **out, const struct machine_config *config, struct error *err);
 void machine_destroy(struct machine *m);
 
 /* Connects the console; before machine_run. */
 void machine_set_console(struct machine *m, const struct machine_console *console);
-/* Types into the console: returns how many bytes the serial port took (its FIFO is small; offer the rest again
- * when `room` is called). [machine lock] */
+/* Types into the console: returns how many bytes the serial port took (its FIFO is small; offer the rest
+ * again when `room` is called). [machine lock] */
 size_t machine_console_input(struct machine *m, const u8 *data, size_t len);
 void machine_on_console_room(struct machine *m, void (*room)(void *opaque), void *opaque);
 

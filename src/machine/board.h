@@ -1,0 +1,48 @@
+/*
+ * The board: RAM and every chip of the PC, wired. Adding a device is a row in board.c's table, with a
+ * function that creates it, one that destroys it and one that resets it.
+ */
+#ifndef RING3_MACHINE_BOARD_H
+#define RING3_MACHINE_BOARD_H
+
+#include "devices/device.h"
+#include "firmware/layout.h"
+#include "machine/machine.h"
+
+struct board {
+    struct machine *machine;
+    struct device_env env;
+    struct ram_layout ram;
+    struct ram_block *ram_block;
+    struct mem_region ram_base, ram_low, ram_high; /* below 640 KiB, from 768 KiB, from 4 GiB */
+    struct machine_console console;
+    void (*console_room)(void *opaque);
+    void *console_room_opaque;
+
+    struct pic *pic;
+    struct lapic_bus *lapic_bus;
+    struct lapic *lapic[VM_MAX_CPUS];
+    struct ioapic *ioapic;
+    struct pit *pit;
+    struct hpet *hpet;
+    struct rtc *rtc;
+    struct uart *com1;
+    struct i8042 *i8042;
+    struct pci_host *pci;
+    struct acpi_pm *pm;
+    struct debug_exit *debug_exit;
+    struct testdev *testdev;
+    size_t created; /* rows of the device table */
+};
+
+/* [machine lock] Creates RAM and all devices that the configuration asks for, and connects the CPUs. On
+ * failure the caller destroys what there is. */
+int board_create(struct board *board, struct machine *m, struct error *err);
+void board_destroy(struct board *board);
+void board_reset(struct board *board);
+
+/* What firmware does before it starts a kernel: tables, and chips set up as they say. `*rsdp` is the
+ * guest-physical address of the ACPI root pointer. */
+int board_setup_firmware(struct board *board, u64 *rsdp, struct error *err);
+
+#endif

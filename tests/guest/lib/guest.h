@@ -89,6 +89,8 @@ void trap_handle(int vector, trap_handler fn); /* NULL: back to "resume or die" 
 	             : ops)
 #define HERE "mov" L " $882f, trap_insn\n882:\t"
 
+#define HERE32 "movl $882f, trap_insn\n882:\t" /* in USER32 */
+
 bool check_fault(int vector, ulong error, const char *format, ...) __attribute__((format(printf, 3, 4)));
 bool check_trap(int vector, const char *format, ...) __attribute__((format(printf, 2, 3)));
 bool check_exception(int vector, ulong error, const char *format, ...) __attribute__((format(printf, 3, 4)));

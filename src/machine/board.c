@@ -6,7 +6,10 @@
  */
 #include "machine/board.h"
 
+#include "devices/acpi/acpi_pm.h"
 #include "devices/char/uart.h"
+#include "devices/debug/debug_exit.h"
+#include "devices/debug/testdev.h"
 #include "devices/irq/ioapic.h"
 #include "devices/irq/lapic.h"
 #include "devices/irq/pic.h"
@@ -75,14 +78,9 @@ static void ram_destroy(struct board *b)
 /* --- chips ------------------------------------------------------------------------------------------------
  */
 
-static int apic_bus_create(struct board *b, struct error *err)
+static int lapic_bus_row_create(struct board *b, struct error *err)
 {
-    return lapic_bus_create(&b->lapic_bus, &b->env, err);
-}
-
-static void apic_bus_destroy(struct board *b)
-{
-    lapic_bus_destroy(b->lapic_bus);
+    return llapic_bus_row_create(&b->lapic_bus, &b->env, err);
 }
 
 static int apics_create(struct board *b, struct error *err)
@@ -122,7 +120,7 @@ static int extint_ack(void *pic)
     return pic_ack(pic);
 }
 
-static int board_pic_create(struct board *b, struct error *err)
+static int pic_row_create(struct board *b, struct error *err)
 {
     int rc = pic_create(&b->pic, &b->env, lapic_bus_lint(b->lapic_bus, 0), err);
     if (!rc)
@@ -130,78 +128,84 @@ static int board_pic_create(struct board *b, struct error *err)
     return rc;
 }
 
-static void board_pic_destroy(struct board *b)
-{
-    pic_destroy(b->pic);
-}
-
-static void board_pic_reset(struct board *b)
-{
-    pic_reset(b->pic);
-}
-
-static int board_ioapic_create(struct board *b, struct error *err)
+static int ioapic_row_create(struct board *b, struct error *err)
 {
     return ioapic_create(&b->ioapic, &b->env, b->lapic_bus, 0, 0, err);
 }
 
-static void board_ioapic_destroy(struct board *b)
-{
-    ioapic_destroy(b->ioapic);
-}
-
-static void board_ioapic_reset(struct board *b)
-{
-    ioapic_reset(b->ioapic);
-}
-
-static int board_pit_create(struct board *b, struct error *err)
+static int pit_row_create(struct board *b, struct error *err)
 {
     return pit_create(&b->pit, &b->env, isa_irq(b, PC_IRQ_PIT), err);
 }
 
-static void board_pit_destroy(struct board *b)
-{
-    pit_destroy(b->pit);
-}
-
-static void board_pit_reset(struct board *b)
-{
-    pit_reset(b->pit);
-}
-
-static void com1_write(void *opaque, const u8 *data, size_t len)
+static void uart_write_console(void *opaque, const u8 *data, size_t len)
 {
     struct board *b = opaque;
     if (b->console.write)
         b->console.write(b->console.opaque, data, len);
 }
 
-static void com1_input_wanted(void *opaque)
+static void uart_input_wanted(void *opaque)
 {
     struct board *b = opaque;
     if (b->console_room)
         b->console_room(b->console_room_opaque);
 }
 
-static int com1_create(struct board *b, struct error *err)
+static int uart_row_create(struct board *b, struct error *err)
 {
     struct uart_config config = {
         .base = PC_COM1_BASE,
         .irq = isa_irq(b, PC_IRQ_COM1),
-        .backend = {com1_write, com1_input_wanted, b},
+        .backend = {uart_write_console, uart_input_wanted, b},
     };
-    return uart_create(&b->com1, &b->env, &config, err);
+    return uart_create(&b->uart, &b->env, &config, err);
 }
 
-static void com1_destroy(struct board *b)
+static void power_off(void *opaque)
 {
-    uart_destroy(b->com1);
+    struct board *b = opaque;
+    machine_request_end(b->machine, MACHINE_POWEROFF, 0);
 }
 
-static void com1_reset(struct board *b)
+static int acpi_pm_row_create(struct board *b, struct error *err)
 {
-    uart_reset(b->com1);
+    struct acpi_pm_config config = {
+        .base = PC_PM_BASE,
+        .gpe_base = PC_GPE0_BASE,
+        .smi_cmd = PC_SMI_CMD,
+        .acpi_enable = PC_ACPI_ENABLE,
+        .acpi_disable = PC_ACPI_DISABLE,
+        .slp_typ_s5 = PC_SLP_TYP_S5,
+        .sci = isa_irq(b, PC_IRQ_SCI),
+        .power_off = power_off,
+        .opaque = b,
+    };
+    return acpi_pm_create(&b->acpi_pm, &b->env, &config, err);
+}
+
+static void debug_exit_written(void *opaque, u32 value)
+{
+    struct board *b = opaque;
+    machine_request_end(b->machine, MACHINE_DEBUG_EXIT, value);
+}
+
+static int debug_exit_row_create(struct board *b, struct error *err)
+{
+    if (b->machine->config.exit_port < 0)
+        return 0;
+    struct debug_exit_config config = {(u16)b->machine->config.exit_port, debug_exit_written, b};
+    return debug_exit_create(&b->debug_exit, &b->env, &config, err);
+}
+
+static int testdev_row_create(struct board *b, struct error *err)
+{
+    if (!b->machine->config.testdev)
+        return 0;
+    struct irq_line lines[TESTDEV_LINES];
+    for (unsigned i = 0; i < TESTDEV_LINES; i++)
+        lines[i] = i < 16 ? isa_irq(b, i) : ioapic_line(b->ioapic, i);
+    return testdev_create(&b->testdev, &b->env, lines, err);
 }
 
 /* --- the table --------------------------------------------------------------------------------------------
@@ -215,12 +219,15 @@ static const struct board_device {
     void (*reset)(struct board *b);
 } devices[] = {
     {"RAM", ram_create, ram_destroy, NULL},
-    {"APIC bus", apic_bus_create, apic_bus_destroy, NULL},
+    {"APIC bus", lapic_bus_row_create, lapic_bus_row_destroy, NULL},
     {"local APICs", apics_create, apics_destroy, apics_reset},
-    {"8259 PICs", board_pic_create, board_pic_destroy, board_pic_reset},
-    {"IOAPIC", board_ioapic_create, board_ioapic_destroy, board_ioapic_reset},
-    {"8254 PIT", board_pit_create, board_pit_destroy, board_pit_reset},
-    {"COM1", com1_create, com1_destroy, com1_reset},
+    {"8259 interrupt controllers", pic_row_create, pic_row_destroy, pic_row_reset},
+    {"IOAPIC", ioapic_row_create, ioapic_row_destroy, ioapic_row_reset},
+    {"8254 timer", pit_row_create, pit_row_destroy, pit_row_reset},
+    {"ACPI power management", acpi_pm_row_create, acpi_pm_row_destroy, acpi_pm_row_reset},
+    {"COM1", uart_row_create, uart_row_destroy, uart_row_reset},
+    {"exit port", debug_exit_row_create, debug_exit_row_destroy, NULL},
+    {"test device", testdev_row_create, testdev_row_destroy, testdev_row_reset},
 };
 
 int board_create(struct board *b, struct machine *m, struct error *err)
@@ -267,9 +274,9 @@ void machine_set_console(struct machine *m, const struct machine_console *consol
 
 size_t machine_console_input(struct machine *m, const u8 *data, size_t len)
 {
-    size_t n = MIN(len, uart_can_receive(m->board.com1));
+    size_t n = MIN(len, uart_can_receive(m->board.uart));
     if (n)
-        uart_receive(m->board.com1, data, n);
+        uart_receive(m->board.uart, data, n);
     return n;
 }
 

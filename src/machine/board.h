@@ -26,10 +26,10 @@ struct board {
     struct pit *pit;
     struct hpet *hpet;
     struct rtc *rtc;
-    struct uart *com1;
+    struct uart *uart; /* COM1 */
     struct i8042 *i8042;
-    struct pci_host *pci;
-    struct acpi_pm *pm;
+    struct pci_host *pci_host;
+    struct acpi_pm *acpi_pm;
     struct debug_exit *debug_exit;
     struct testdev *testdev;
     size_t created; /* rows of the device table */

@@ -184,14 +184,9 @@ static enum opcode_space read_opcode(struct decoder *d)
 /* Outside 64-bit mode only eight registers exist and W means nothing. */
 static void drop_extensions(struct decoder *d)
 {
-    d->r = d->x = d->b = d->x2 = 0;
-    if (d->insn->encoding == ENC_VEX)
-        d->vvvv &= 7;
-    if (d->insn->encoding == ENC_EVEX) {
-        if (d->r2 || d->v2)
-            d->bad = true;
-        d->vvvv &= 7;
-    }
+    d->r = d->x = d->b = d->r2 = d->x2 = 0;
+    if (d->v2)
+        d->bad = true;
 }
 
 static u32 prefix_group(const struct decoder *d)
@@ -238,7 +233,7 @@ static const struct insn_form *find_form(struct decoder *d, enum opcode_space sp
     for (; form->space == space; form--) {
         if ((u8)(insn->opcode - form->opcode) > MATCH_SPAN(form->match))
             return NULL;
-        u32 h = form->match & (ER | SAE) ? have_b : have;
+        u32 h = form->match & (ER | SAE | EB) ? have_b : have;
         if (!(h & ~form->allow))
             return form;
     }
@@ -314,12 +309,20 @@ static void check_evex(struct decoder *d)
     if (insn->evex_b && memory && !(match & (BC2 | BC4 | BC8)))
         d->bad = true;
     if (insn->evex_b && !memory) {
-        if (!(match & (ER | SAE)))
+        if (!(match & (ER | SAE | EB)))
             d->bad = true;
         insn->rounding = insn->vl;
         if (!(match & L0))
             insn->vl = 2;
     }
+}
+
+/* Merge masking keeps destination elements. */
+static void mark_merging(struct insn *insn)
+{
+    struct opnd *dest = &insn->opnd[0];
+    if (insn->aaa && !insn->zeroing && dest->kind == OPND_VEC)
+        dest->access |= dest->access & ACCESS_W ? ACCESS_R : 0;
 }
 
 static bool same_vector(const struct insn *insn, unsigned i, unsigned reg)
@@ -347,18 +350,22 @@ static void check_distinct(struct decoder *d)
 
 static void check_legality(struct decoder *d)
 {
-    const struct insn *insn = d->insn;
+    struct insn *insn = d->insn;
     if (insn->encoding != ENC_LEGACY) {
         bool used = form_uses_vvvv(d->form);
         if (!used && (d->vvvv & 15))
             d->bad = true;
         if (!used && d->v2 && !insn->mem.vsib)
             d->bad = true;
-        if (insn->encoding == ENC_EVEX)
+        if (insn->encoding == ENC_EVEX) {
             check_evex(d);
+            mark_merging(insn);
+        }
         if (d->form->match & (DISTINCT | NO_DEST_SRC))
             check_distinct(d);
     }
+    if ((d->form->match & NOT_AMD) && (insn->mode & DECODE_AMD))
+        d->bad = true;
     if (d->lock && (!(insn->info->attrs & ATTR_LOCKABLE) || insn->opnd[0].kind != OPND_MEM))
         d->bad = true;
 }

@@ -51,12 +51,14 @@ enum opcode_space { M0, M1, M2, M3, V1, V2, V3, E1, E2, E3, E5, E6, SPACE_COUNT 
 #define KREQ    (BIT(36) | BIT(38)) /* ... a mask is required (gather, scatter) */
 #define ER      BIT(39) /* EVEX.b with registers: embedded rounding */
 #define SAE     BIT(40) /* EVEX.b with registers: suppress all exceptions */
+#define EB      BIT(48) /* EVEX.b with registers: ignored, the conversion is exact */
 #define BC2     BIT(41) /* EVEX.b with memory: broadcast of one element of 2, 4, 8 bytes */
 #define BC4     BIT(42)
 #define BC8     BIT(43)
 #define DISP_EL BIT(44) /* EVEX disp8 is scaled by the element (gather, compress) */
 #define DISTINCT BIT(45) /* gather: destination, index (and mask) must differ */
 #define NO_DEST_SRC BIT(46) /* EVEX: destination must differ from the sources (VFCMULCPH ...) */
+#define NOT_AMD BIT(47) /* #UD by AMD's rules */
 #define PLUS8   (7ull << 60)  /* the row covers 8 opcodes */
 #define PLUS16  (15ull << 60) /* ... 16 */
 #define MATCH_SPAN(match) ((match) >> 60)

@@ -282,7 +282,7 @@ char *insn_format(char *buf, size_t size, const struct insn *insn, u64 rip)
         if (i == 0)
             put_evex(&t, insn);
     }
-    if (insn->evex_b && !insn_mem_opnd(insn))
+    if (insn->evex_b && !insn_mem_opnd(insn) && (insn->info->attrs & ATTR_MXCSR))
         put(&t, ", {%s-sae}", roundings[insn->rounding & 3]);
     return buf;
 }

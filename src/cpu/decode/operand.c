@@ -311,6 +311,7 @@ static void rm_operand(struct decoder *d, struct opnd *opnd, unsigned source, un
 static void reg_operand(struct decoder *d, struct opnd *opnd, unsigned source, unsigned size)
 {
     unsigned reg = (d->insn->modrm >> 3 & 7) | d->r, bytes = operand_size(d, size, false);
+    unsigned vvvv = d->bits == DECODE_64 ? d->vvvv : d->vvvv & 7; /* elsewhere its top bit is ignored */
     switch (source) {
     case SRC_G:
         gpr_operand(d, opnd, reg, bytes);
@@ -318,7 +319,7 @@ static void reg_operand(struct decoder *d, struct opnd *opnd, unsigned source, u
             d->bad = true;
         break;
     case SRC_B:
-        gpr_operand(d, opnd, d->vvvv & 15, bytes);
+        gpr_operand(d, opnd, vvvv & 15, bytes);
         break;
     case SRC_S:
         segment_operand(d, opnd);
@@ -336,7 +337,7 @@ static void reg_operand(struct decoder *d, struct opnd *opnd, unsigned source, u
         fixed_operand(opnd, OPND_VEC, reg | d->r2, bytes);
         break;
     case SRC_H:
-        fixed_operand(opnd, OPND_VEC, d->vvvv, bytes);
+        fixed_operand(opnd, OPND_VEC, vvvv, bytes);
         break;
     case SRC_L:
         d->insn->imm = decoder_u8(d);
@@ -348,8 +349,8 @@ static void reg_operand(struct decoder *d, struct opnd *opnd, unsigned source, u
             d->bad = true;
         break;
     case SRC_KH:
-        fixed_operand(opnd, OPND_KREG, d->vvvv & 7, 8);
-        if (d->vvvv > 7)
+        fixed_operand(opnd, OPND_KREG, vvvv & 7, 8);
+        if (vvvv > 7)
             d->bad = true;
         break;
     default:
@@ -370,7 +371,7 @@ static void plain_operand(struct decoder *d, struct opnd *opnd, unsigned source,
         fixed_operand(opnd, OPND_GPR, 0, bytes);
         break;
     case SRC_CL:
-        fixed_operand(opnd, OPND_GPR, 1, 1);
+        fixed_operand(opnd, OPND_GPR, 1, bytes);
         break;
     case SRC_DX:
         fixed_operand(opnd, OPND_GPR, 2, 2);

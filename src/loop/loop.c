@@ -42,8 +42,7 @@ struct fd_watch {
     struct fd_watch *next_changed;
 };
 
-/* --- timers ----------------------------------------------------------------------------------------------
- */
+/* --- timers ----------------------------------------------------------------------------------------- */
 
 static void heap_place(struct loop *loop, struct timer *timer, int i)
 {
@@ -173,8 +172,7 @@ void loop_clock_changed(struct loop *loop)
     }
 }
 
-/* --- file descriptors -------------------------------------------------------------------------------------
- */
+/* --- file descriptors ------------------------------------------------------------------------------- */
 
 static void fd_ready(uv_poll_t *poll, int status, int events)
 {
@@ -249,8 +247,7 @@ void fd_watch_set(struct fd_watch *watch, bool readable, bool writable)
     }
 }
 
-/* --- the loop ---------------------------------------------------------------------------------------------
- */
+/* --- the loop --------------------------------------------------------------------------------------- */
 
 static void loop_woken(uv_async_t *wake)
 {

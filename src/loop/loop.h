@@ -18,7 +18,7 @@ struct timer {
     struct loop *loop;
     void (*expired)(void *opaque);
     void *opaque;
-    u64 deadline; /* virtual ns; valid while armed */
+    u64 deadline;   /* virtual ns; valid while armed */
     int heap_index; /* -1: not armed */
 };
 
@@ -37,7 +37,8 @@ void loop_run(struct loop *loop);
 /* Makes loop_run return soon. Any thread, with or without the lock; also from a signal handler. */
 void loop_quit(struct loop *loop);
 
-/* [lock] Timers. Arming an armed timer moves it. A deadline in the past expires at once (on the loop thread). */
+/* [lock] Timers. Arming an armed timer moves it. A deadline in the past expires at once (on the loop thread).
+ */
 void timer_init(struct timer *timer, struct loop *loop, void (*expired)(void *opaque), void *opaque);
 void timer_arm(struct timer *timer, u64 deadline_ns);
 void timer_disarm(struct timer *timer);
@@ -49,17 +50,17 @@ static inline bool timer_is_armed(const struct timer *timer)
 /* [lock] The virtual clock was started or stopped: timers are held or released. */
 void loop_clock_changed(struct loop *loop);
 
-/* [lock] Runs what has expired by `now`, on the calling thread. The loop does this itself; tests with a stopped
- * clock call it after clock_set. */
+/* [lock] Runs what has expired by `now`, on the calling thread. The loop does this itself; tests with a
+ * stopped clock call it after clock_set. */
 void loop_run_timers(struct loop *loop, u64 now);
 /* [lock] The earliest armed deadline, ~0 if no timer is armed. For tests that step through virtual time. */
 u64 loop_next_deadline(const struct loop *loop);
 
-/* File descriptors. `readable`/`writable` may be NULL; watching starts at once. Loop thread or before loop_run. NULL
- * if `fd` cannot be watched (a regular file). */
+/* File descriptors. `readable`/`writable` may be NULL; watching starts at once. Loop thread or before
+ * loop_run. NULL if `fd` cannot be watched (a regular file). */
 struct fd_watch;
-struct fd_watch *fd_watch_create(struct loop *loop, int fd, void (*readable)(void *opaque), void (*writable)(void *opaque),
-                                 void *opaque);
+struct fd_watch *fd_watch_create(struct loop *loop, int fd, void (*readable)(void *opaque),
+                                 void (*writable)(void *opaque), void *opaque);
 void fd_watch_destroy(struct fd_watch *watch);
 /* [lock] Turns the two directions on or off; any thread. */
 void fd_watch_set(struct fd_watch *watch, bool readable, bool writable);

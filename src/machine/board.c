@@ -18,8 +18,7 @@
 #include "firmware/platform.h"
 #include "machine/internal.h"
 
-/* --- wires ------------------------------------------------------------------------------------------------
- */
+/* --- wires ------------------------------------------------------------------------------------------ */
 
 static void isa_irq_set(void *opaque, unsigned irq, bool level)
 {
@@ -35,8 +34,7 @@ static struct irq_line isa_irq(struct board *b, unsigned irq)
     return (struct irq_line){isa_irq_set, b, irq};
 }
 
-/* --- RAM --------------------------------------------------------------------------------------------------
- */
+/* --- RAM -------------------------------------------------------------------------------------------- */
 
 #define LEGACY_HOLE_START 0xa0000ull /* VGA memory */
 #define LEGACY_HOLE_END   0xc0000ull
@@ -75,12 +73,34 @@ static void ram_destroy(struct board *b)
     ram_block_destroy(b->ram_block);
 }
 
-/* --- chips ------------------------------------------------------------------------------------------------
- */
+/* --- chips ------------------------------------------------------------------------------------------ */
+
+/* The rows' functions for a chip whose type, prefix and field in struct board have one name. */
+#define CHIP_DESTROY(chip)                                                                                   \
+    static void chip##_row_destroy(struct board *b)                                                          \
+    {                                                                                                        \
+        chip##_destroy(b->chip);                                                                             \
+    }
+#define CHIP_DESTROY_RESET(chip)                                                                             \
+    CHIP_DESTROY(chip)                                                                                       \
+    static void chip##_row_reset(struct board *b)                                                            \
+    {                                                                                                        \
+        if (b->chip)                                                                                         \
+            chip##_reset(b->chip);                                                                           \
+    }
+
+CHIP_DESTROY(lapic_bus)
+CHIP_DESTROY_RESET(pic)
+CHIP_DESTROY_RESET(ioapic)
+CHIP_DESTROY_RESET(pit)
+CHIP_DESTROY_RESET(uart)
+CHIP_DESTROY_RESET(acpi_pm)
+CHIP_DESTROY(debug_exit)
+CHIP_DESTROY_RESET(testdev)
 
 static int lapic_bus_row_create(struct board *b, struct error *err)
 {
-    return llapic_bus_row_create(&b->lapic_bus, &b->env, err);
+    return lapic_bus_create(&b->lapic_bus, &b->env, err);
 }
 
 static int apics_create(struct board *b, struct error *err)
@@ -208,8 +228,7 @@ static int testdev_row_create(struct board *b, struct error *err)
     return testdev_create(&b->testdev, &b->env, lines, err);
 }
 
-/* --- the table --------------------------------------------------------------------------------------------
- */
+/* --- the table -------------------------------------------------------------------------------------- */
 
 /* In the order of creation and reset; destroyed backwards. `reset` and `destroy` may be NULL. */
 static const struct board_device {
@@ -264,8 +283,7 @@ int board_setup_firmware(struct board *b, u64 *rsdp, struct error *err)
     return firmware_setup(b->env.mem, &config, rsdp, err);
 }
 
-/* --- the console ------------------------------------------------------------------------------------------
- */
+/* --- the console ------------------------------------------------------------------------------------ */
 
 void machine_set_console(struct machine *m, const struct machine_console *console)
 {

@@ -12,8 +12,7 @@ void machine_config_init(struct machine_config *config)
     *config = (struct machine_config){.memory = MIB(512), .cpus = 1, .exit_port = -1};
 }
 
-/* --- requests ---------------------------------------------------------------------------------------------
- */
+/* --- requests --------------------------------------------------------------------------------------- */
 
 void machine_request_reset(struct machine *m)
 {
@@ -51,8 +50,7 @@ static void timeout_expired(void *opaque)
     machine_request_end(opaque, MACHINE_TIMEOUT, 0);
 }
 
-/* --- building ---------------------------------------------------------------------------------------------
- */
+/* --- building --------------------------------------------------------------------------------------- */
 
 static int config_check(const struct machine_config *config, struct error *err)
 {
@@ -201,8 +199,7 @@ void machine_destroy(struct machine *m)
     free(m);
 }
 
-/* --- life -------------------------------------------------------------------------------------------------
- */
+/* --- life ------------------------------------------------------------------------------------------- */
 
 struct loop *machine_loop(struct machine *m)
 {

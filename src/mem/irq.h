@@ -1,4 +1,5 @@
-/* Interrupt lines and message-signalled interrupts, as devices see them: a wire, and an address to write to. */
+/* Interrupt lines and message-signalled interrupts, as devices see them: a wire, and an address to write to.
+ */
 #ifndef RING3_MEM_IRQ_H
 #define RING3_MEM_IRQ_H
 
@@ -58,8 +59,8 @@ struct apic_ops {
     void (*cr8_write)(void *apic, u8 value);
     /* INIT at the CPU: the APIC keeps its ID and base. */
     void (*init)(void *apic);
-    /* The CPU's TSC offset changed (WRMSR to IA32_TIME_STAMP_COUNTER or IA32_TSC_ADJUST): an armed TSC deadline
-     * moves with it. */
+    /* The CPU's TSC offset changed (WRMSR to IA32_TIME_STAMP_COUNTER or IA32_TSC_ADJUST): an armed TSC
+     * deadline moves with it. */
     void (*tsc_changed)(void *apic);
 };
 

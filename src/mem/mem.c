@@ -65,8 +65,7 @@ void mem_space_destroy(struct mem_space *space)
     free(space);
 }
 
-/* --- the map ----------------------------------------------------------------------------------------------
- */
+/* --- the map ---------------------------------------------------------------------------------------- */
 
 static int compare_u64(const void *a, const void *b)
 {
@@ -188,8 +187,7 @@ u64 mem_a20_mask(const struct mem_space *space)
     return atomic_load_explicit(&space->a20_mask, memory_order_relaxed);
 }
 
-/* --- look-up ----------------------------------------------------------------------------------------------
- */
+/* --- look-up ---------------------------------------------------------------------------------------- */
 
 /* A range by value: the region it shows, what is left of it from `gpa`, and the map's generation. */
 struct found {
@@ -273,8 +271,7 @@ void mem_mark_dirty(struct mem_space *space, u64 gpa, u64 len)
     }
 }
 
-/* --- access -----------------------------------------------------------------------------------------------
- */
+/* --- access ----------------------------------------------------------------------------------------- */
 
 static unsigned ops_max_size(const struct io_ops *ops)
 {
@@ -399,8 +396,7 @@ void mem_write_bytes(struct mem_space *space, u64 gpa, const void *buf, size_t l
     }
 }
 
-/* --- ports ------------------------------------------------------------------------------------------------
- */
+/* --- ports ------------------------------------------------------------------------------------------ */
 
 /* The ports from `base` show the region that was mapped last over each. */
 static void ports_rebuild(struct mem_space *space, u32 base, u32 count)

@@ -6,8 +6,8 @@
  * lock, whoever the accessor is (an engine, a loader, another device by DMA).
  *
  * Threads: lookups, reads and writes from any thread; the map is changed by whoever holds the machine lock.
- * The machine lock is not held by callers of mem_read/mem_write/port_read/port_write from vCPU threads; callers that
- * hold it (devices doing DMA) are fine too: it is recursive.
+ * The machine lock is not held by callers of mem_read/mem_write/port_read/port_write from vCPU threads;
+ * callers that hold it (devices doing DMA) are fine too: it is recursive.
  */
 #ifndef RING3_MEM_MEM_H
 #define RING3_MEM_MEM_H
@@ -28,8 +28,8 @@ struct mem_space;
 
 /*
  * How a device answers. `offset` is relative to the region; `size` is 1, 2, 4 or 8 and never more than
- * `max_size` (0 means 4): wider accesses arrive as several, lowest address first, and so do accesses that leave the
- * region. They need not be aligned. A NULL function: reads give all ones, writes are ignored.
+ * `max_size` (0 means 4): wider accesses arrive as several, lowest address first, and so do accesses that
+ * leave the region. They need not be aligned. A NULL function: reads give all ones, writes are ignored.
  */
 struct io_ops {
     u64 (*read)(void *dev, u64 offset, unsigned size);
@@ -57,20 +57,21 @@ enum mem_kind { MEM_NONE, MEM_RAM, MEM_ROM /* writes ignored */, MEM_IO };
 /* What one page of guest-physical memory is. */
 struct mem_page {
     enum mem_kind kind;
-    u8 *hva;                 /* of the page's first byte, for RAM and ROM */
+    u8 *hva; /* of the page's first byte, for RAM and ROM */
     struct ram_block *block;
-    u64 block_offset;        /* of the page in its block */
+    u64 block_offset; /* of the page in its block */
 };
 
-int mem_space_create(struct mem_space **out, pthread_mutex_t *machine_lock, struct log *log, struct error *err);
+int mem_space_create(struct mem_space **out, pthread_mutex_t *machine_lock, struct log *log,
+                     struct error *err);
 void mem_space_destroy(struct mem_space *space);
 
 int ram_block_create(struct ram_block **out, const char *name, u64 size, struct error *err);
 void ram_block_destroy(struct ram_block *block);
 
 /* Regions. Addresses and sizes of RAM and ROM are page multiples; I/O regions may be any range. Higher
- * priority hides lower; equal priority: the later wins. `name` is kept by pointer. A region is owned by whoever
- * created it and must outlive its mapping. [machine lock] */
+ * priority hides lower; equal priority: the later wins. `name` is kept by pointer. A region is owned by
+ * whoever created it and must outlive its mapping. [machine lock] */
 struct mem_region {
     const char *name;
     u64 gpa, size;
@@ -99,15 +100,15 @@ void mem_listener_add(struct mem_space *space, struct mem_listener *listener);
 /* The page at `gpa` (any address in it). A page that is partly I/O, or in no region, is MEM_IO / MEM_NONE. */
 struct mem_page mem_lookup(struct mem_space *space, u64 gpa);
 
-/* Physical accesses of 1..8 bytes by engines, and of any length by devices and loaders; A20 is applied by the CPU
- * only. Unbacked memory reads as all ones. */
+/* Physical accesses of 1..8 bytes by engines, and of any length by devices and loaders; A20 is applied by the
+ * CPU only. Unbacked memory reads as all ones. */
 u64 mem_read(struct mem_space *space, u64 gpa, unsigned size);
 void mem_write(struct mem_space *space, u64 gpa, unsigned size, u64 value);
 void mem_read_bytes(struct mem_space *space, u64 gpa, void *buf, size_t len);
 void mem_write_bytes(struct mem_space *space, u64 gpa, const void *buf, size_t len);
 
-/* A host pointer to RAM at [gpa, gpa + len), or NULL if that is not all writable RAM in one block. A caller that
- * writes through it calls mem_mark_dirty. */
+/* A host pointer to RAM at [gpa, gpa + len), or NULL if that is not all writable RAM in one block. A caller
+ * that writes through it calls mem_mark_dirty. */
 void *mem_ram_ptr(struct mem_space *space, u64 gpa, u64 len);
 void mem_mark_dirty(struct mem_space *space, u64 gpa, u64 len);
 

@@ -21,15 +21,20 @@ struct state_field {
 
 /* STATE_FIELD(struct uart_state, lcr): a scalar or (one- or more-dimensional) array of u8/u16/u32/u64/bool.
  * STATE_FIELD_MAX adds a bound that is checked before load. */
-#define STATE_ELEM_(type, field)  (((type *)0)->field)
-#define STATE_SCALAR_SIZE_(x)     _Generic((x), bool: 1, u8: 1, s8: 1, u16: 2, s16: 2, u32: 4, s32: 4, u64: 8, s64: 8)
+#define STATE_ELEM_(type, field) (((type *)0)->field)
+#define STATE_SCALAR_SIZE_(x)                                                                                \
+    _Generic((x), bool : 1, u8 : 1, s8 : 1, u16 : 2, s16 : 2, u32 : 4, s32 : 4, u64 : 8, s64 : 8)
 #define STATE_FIELD_MAX(type, field, max_)                                                                   \
-    {#field, offsetof(type, field), STATE_SCALAR_SIZE_(STATE_ELEM_(type, field)), 1, max_}
+    {                                                                                                        \
+#field, offsetof(type, field), STATE_SCALAR_SIZE_(STATE_ELEM_(type, field)), 1, max_                 \
+    }
 #define STATE_FIELD(type, field) STATE_FIELD_MAX(type, field, ~0ull)
 #define STATE_BOOL(type, field)  STATE_FIELD_MAX(type, field, 1)
 /* An array of `elem` (u8, u16, ...), e.g. STATE_ARRAY(struct s, regs, u32). */
 #define STATE_ARRAY(type, field, elem)                                                                       \
-    {#field, offsetof(type, field), sizeof(elem), sizeof(STATE_ELEM_(type, field)) / sizeof(elem), ~0ull}
+    {                                                                                                        \
+#field, offsetof(type, field), sizeof(elem), sizeof(STATE_ELEM_(type, field)) / sizeof(elem), ~0ull  \
+    }
 
 struct state_desc {
     const char *name; /* at most 31 characters, unique per kind of device */
@@ -38,7 +43,8 @@ struct state_desc {
     const struct state_field *fields;
     size_t field_count;
     void (*save)(const void *dev, void *state);
-    /* Refuses what the device cannot be in; reads only `state` and what of `dev` never changes. May be NULL. */
+    /* Refuses what the device cannot be in; reads only `state` and what of `dev` never changes. May be NULL.
+     */
     int (*check)(const void *dev, const void *state, struct error *err);
     void (*load)(void *dev, const void *state);
 };

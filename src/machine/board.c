@@ -13,6 +13,7 @@
 #include "devices/irq/ioapic.h"
 #include "devices/irq/lapic.h"
 #include "devices/irq/pic.h"
+#include "devices/timer/hpet.h"
 #include "devices/timer/pit.h"
 #include "firmware/acpi_tables.h"
 #include "firmware/platform.h"
@@ -33,6 +34,9 @@ static struct irq_line isa_irq(struct board *b, unsigned irq)
 {
     return (struct irq_line){isa_irq_set, b, irq};
 }
+
+/* The IOAPIC's pins that no other device has: the HPET's timers may have them. */
+#define HPET_FIRST_PIN 20
 
 /* --- RAM -------------------------------------------------------------------------------------------- */
 
@@ -92,6 +96,7 @@ static void ram_destroy(struct board *b)
 CHIP_DESTROY(lapic_bus)
 CHIP_DESTROY_RESET(pic)
 CHIP_DESTROY_RESET(ioapic)
+CHIP_DESTROY_RESET(hpet)
 CHIP_DESTROY_RESET(pit)
 CHIP_DESTROY_RESET(uart)
 CHIP_DESTROY_RESET(acpi_pm)
@@ -153,9 +158,22 @@ static int ioapic_row_create(struct board *b, struct error *err)
     return ioapic_create(&b->ioapic, &b->env, b->lapic_bus, 0, 0, err);
 }
 
+static int hpet_row_create(struct board *b, struct error *err)
+{
+    struct hpet_config config = {
+        .legacy = {isa_irq(b, PC_IRQ_PIT), isa_irq(b, PC_IRQ_RTC)},
+        .msi = lapic_bus_msi(b->lapic_bus),
+    };
+    for (unsigned pin = HPET_FIRST_PIN; pin < IOAPIC_PINS; pin++) {
+        config.pin[pin] = ioapic_line(b->ioapic, pin);
+        config.pin_mask |= 1u << pin;
+    }
+    return hpet_create(&b->hpet, &b->env, &config, err);
+}
+
 static int pit_row_create(struct board *b, struct error *err)
 {
-    return pit_create(&b->pit, &b->env, isa_irq(b, PC_IRQ_PIT), err);
+    return pit_create(&b->pit, &b->env, hpet_legacy_line(b->hpet, 0), err);
 }
 
 static void uart_write_console(void *opaque, const u8 *data, size_t len)
@@ -242,6 +260,7 @@ static const struct board_device {
     {"local APICs", apics_create, apics_destroy, apics_reset},
     {"8259 interrupt controllers", pic_row_create, pic_row_destroy, pic_row_reset},
     {"IOAPIC", ioapic_row_create, ioapic_row_destroy, ioapic_row_reset},
+    {"HPET", hpet_row_create, hpet_row_destroy, hpet_row_reset},
     {"8254 timer", pit_row_create, pit_row_destroy, pit_row_reset},
     {"ACPI power management", acpi_pm_row_create, acpi_pm_row_destroy, acpi_pm_row_reset},
     {"COM1", uart_row_create, uart_row_destroy, uart_row_reset},

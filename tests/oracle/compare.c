@@ -1,0 +1,87 @@
+/* What a program can see: is it the same? */
+#include <stdio.h>
+#include <string.h>
+#include "base/bytes.h"
+#include "tests/oracle/oracle.h"
+
+static bool differ(bool print, const char *what, unsigned index, u64 host, u64 subject)
+{
+    if (print)
+        printf("#   %s%u: host %016llx, engine %016llx\n", what, index, (unsigned long long)host,
+               (unsigned long long)subject);
+    return false;
+}
+
+static bool bytes_equal(const char *what, unsigned index, const u8 *host, const u8 *subject, unsigned size, bool print)
+{
+    if (!memcmp(host, subject, size))
+        return true;
+    for (unsigned i = 0; print && i < size; i += 8) {
+        unsigned n = size - i < 8 ? size - i : 8;
+        if (memcmp(host + i, subject + i, n))
+            printf("#   %s%u+%u: host %0*llx, engine %0*llx\n", what, index, i, 2 * n,
+                   (unsigned long long)load_le(host + i, n), 2 * n, (unsigned long long)load_le(subject + i, n));
+    }
+    return false;
+}
+
+static bool integer_equal(const struct sequence *s, unsigned count, const struct outcome *h, const struct outcome *e,
+                          bool print)
+{
+    const struct machine_state *a = &h->state, *b = &e->state;
+    bool same = true;
+    if (h->fault != e->fault)
+        same = differ(print, "exception vector ", 0, h->fault, e->fault);
+    if (a->rip != b->rip)
+        same = differ(print, "rip", 0, a->rip, b->rip);
+    for (unsigned i = 0; i < (s->code32 ? 8u : 16u); i++)
+        if (a->gpr[i] != b->gpr[i])
+            same = differ(print, "gpr", i, a->gpr[i], b->gpr[i]);
+    u64 mask = FLAGS_ARITH | FLAG_DF | FLAG_AC | FLAG_ID | FLAG_NT;
+    if (h->fault == NO_FAULT)
+        mask &= ~(u64)s->flags_undefined[count];
+    else
+        for (unsigned i = 0; i <= count; i++)
+            mask &= ~(u64)s->flags_undefined[i];
+    if ((a->rflags ^ b->rflags) & mask)
+        same = differ(print, "rflags", 0, a->rflags & mask, b->rflags & mask);
+    if (h->fault == e->fault && h->fault != NO_FAULT) {
+        /* The kernel's page protections are the tables' only after its own faults: the P bit may differ. */
+        if ((h->error ^ e->error) & ~1u)
+            same = differ(print, "error code ", 0, h->error, e->error);
+        if (h->fault == 14 && h->cr2 != e->cr2)
+            same = differ(print, "cr", 2, h->cr2, e->cr2);
+    }
+    return same;
+}
+
+static bool vector_equal(const struct vector_state *a, const struct vector_state *b, bool print)
+{
+    bool same = true;
+    if (a->mxcsr != b->mxcsr)
+        same = differ(print, "mxcsr", 0, a->mxcsr, b->mxcsr);
+    if (a->fcw != b->fcw)
+        same = differ(print, "fcw", 0, a->fcw, b->fcw);
+    if (a->fsw != b->fsw)
+        same = differ(print, "fsw", 0, a->fsw, b->fsw);
+    if (a->ftw != b->ftw)
+        same = differ(print, "ftw", 0, a->ftw, b->ftw);
+    for (unsigned i = 0; i < 8; i++) {
+        same &= bytes_equal("st", i, a->st[i], b->st[i], 10, print);
+        if (a->k[i] != b->k[i])
+            same = differ(print, "k", i, a->k[i], b->k[i]);
+    }
+    for (unsigned i = 0; i < 32; i++)
+        same &= bytes_equal("zmm", i, a->zmm[i], b->zmm[i], 64, print);
+    return same;
+}
+
+bool outcome_equal(const struct sequence *s, unsigned count, const struct outcome *host, const struct outcome *subject,
+                   bool print)
+{
+    bool same = integer_equal(s, count, host, subject, print);
+    same &= vector_equal(&host->state.vector, &subject->state.vector, print);
+    same &= bytes_equal("data", 0, host->data, subject->data, DATA_SIZE, print);
+    same &= bytes_equal("far", 0, host->far, subject->far, PAGE_SIZE, print);
+    return same;
+}

@@ -30,7 +30,7 @@ static u64 gather_linear(struct vcpu *v, const struct insn *insn, const struct g
 
 static void gather_element(struct vcpu *v, const struct insn *insn, const struct gather *g, unsigned i)
 {
-    u8 value[8];
+    u8 value[16]; /* native_read is inlined for every operand size */
     native_read(v, gather_linear(v, insn, g, i, MMU_READ), value, g->data);
     memcpy(v->fpu.zmm[g->reg] + i * g->data, value, g->data);
 }

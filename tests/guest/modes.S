@@ -129,10 +129,10 @@ div_insn:
 	mov $0xffff, %esi
 	cld
 	lodsb
-	movzwl %si, %eax
+	movzwl %si, %edx
 	lodsb
-	movzwl %si, %ecx
-	add %ecx, %eax
+	movzwl %si, %eax
+	add %edx, %eax
 	inc %eax
 	mov %eax, 0x6030
 	sgdt 0x6100
@@ -168,7 +168,10 @@ alias:	movl $0x66, 0x604c
 	mov $0x1000, %ax
 	mov %ax, %es
 	movb $0xb0, %es:0xffff
-	mov $0x2000, %ax		/* an emulator that runs on finds its way home */
+	movb $0xea, %es:1		/* an emulator that wraps or runs on finds its way home */
+	movw $AT(2f), %es:2
+	movw $0, %es:4
+	mov $0x2000, %ax
 	mov %ax, %es
 	movb $0xea, %es:1
 	movw $AT(2f), %es:2

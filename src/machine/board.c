@@ -6,15 +6,20 @@
  */
 #include "machine/board.h"
 
+#include <time.h>
+
 #include "devices/acpi/acpi_pm.h"
+#include "devices/char/i8042.h"
 #include "devices/char/uart.h"
 #include "devices/debug/debug_exit.h"
 #include "devices/debug/testdev.h"
 #include "devices/irq/ioapic.h"
 #include "devices/irq/lapic.h"
 #include "devices/irq/pic.h"
+#include "devices/pci/pci.h"
 #include "devices/timer/hpet.h"
 #include "devices/timer/pit.h"
+#include "devices/timer/rtc.h"
 #include "firmware/acpi_tables.h"
 #include "firmware/platform.h"
 #include "machine/internal.h"
@@ -98,6 +103,9 @@ CHIP_DESTROY_RESET(pic)
 CHIP_DESTROY_RESET(ioapic)
 CHIP_DESTROY_RESET(hpet)
 CHIP_DESTROY_RESET(pit)
+CHIP_DESTROY_RESET(rtc)
+CHIP_DESTROY_RESET(i8042)
+CHIP_DESTROY_RESET(pci_bus)
 CHIP_DESTROY_RESET(uart)
 CHIP_DESTROY_RESET(acpi_pm)
 CHIP_DESTROY(debug_exit)
@@ -174,6 +182,41 @@ static int hpet_row_create(struct board *b, struct error *err)
 static int pit_row_create(struct board *b, struct error *err)
 {
     return pit_create(&b->pit, &b->env, hpet_legacy_line(b->hpet, 0), err);
+}
+
+static int rtc_row_create(struct board *b, struct error *err)
+{
+    int rc = rtc_create(&b->rtc, &b->env, hpet_legacy_line(b->hpet, 1), time(NULL), err);
+    if (!rc)
+        rtc_set_memory(b->rtc, b->ram.low_size, b->ram.high_size);
+    return rc;
+}
+
+/* A reset of the processors alone is for firmware that goes on where it was; a machine without any starts
+ * over. */
+static void reset_requested(void *opaque, enum reset_kind kind)
+{
+    struct board *b = opaque;
+    machine_request_reset(b->machine);
+}
+
+static int i8042_row_create(struct board *b, struct error *err)
+{
+    struct i8042_config config = {
+        .keyboard_irq = isa_irq(b, PC_IRQ_KEYBOARD),
+        .mouse_irq = isa_irq(b, PC_IRQ_MOUSE),
+        .reset = {reset_requested, b},
+    };
+    return i8042_create(&b->i8042, &b->env, &config, err);
+}
+
+static int pci_bus_row_create(struct board *b, struct error *err)
+{
+    static const u8 link_irqs[PC_PCI_LINKS] = PC_PCI_LINK_IRQS;
+    struct pci_bus_config config = {.reset = {reset_requested, b}};
+    for (unsigned i = 0; i < PC_PCI_LINKS; i++)
+        config.links[i] = isa_irq(b, link_irqs[i]);
+    return pci_bus_create(&b->pci_bus, &b->env, &config, err);
 }
 
 static void uart_write_console(void *opaque, const u8 *data, size_t len)
@@ -262,6 +305,9 @@ static const struct board_device {
     {"IOAPIC", ioapic_row_create, ioapic_row_destroy, ioapic_row_reset},
     {"HPET", hpet_row_create, hpet_row_destroy, hpet_row_reset},
     {"8254 timer", pit_row_create, pit_row_destroy, pit_row_reset},
+    {"RTC", rtc_row_create, rtc_row_destroy, rtc_row_reset},
+    {"keyboard controller", i8042_row_create, i8042_row_destroy, i8042_row_reset},
+    {"PCI bus", pci_bus_row_create, pci_bus_row_destroy, pci_bus_row_reset},
     {"ACPI power management", acpi_pm_row_create, acpi_pm_row_destroy, acpi_pm_row_reset},
     {"COM1", uart_row_create, uart_row_destroy, uart_row_reset},
     {"exit port", debug_exit_row_create, debug_exit_row_destroy, NULL},

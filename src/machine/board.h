@@ -28,7 +28,7 @@ struct board {
     struct rtc *rtc;
     struct uart *uart; /* COM1 */
     struct i8042 *i8042;
-    struct pci_host *pci_host;
+    struct pci_bus *pci_bus;
     struct acpi_pm *acpi_pm;
     struct debug_exit *debug_exit;
     struct testdev *testdev;

@@ -2,7 +2,7 @@
 
 # Libraries that only one unit test needs: LIBS_TEST_<name>.
 LIBS_TEST_decode := -lZydis
-LIBS_TEST_insn_text := -lZydis
+LIBS_TEST_decode_facts := -lZydis
 
 .PHONY: test-unit
 test-unit: $(UNIT_TESTS)

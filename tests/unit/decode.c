@@ -174,6 +174,9 @@ static bool name_is_deliberate(const struct pair *p)
         return p->zydis.mnemonic == ZYDIS_MNEMONIC_FDISI8087_NOP;
     case INSN_FNSETPM:
         return p->zydis.mnemonic == ZYDIS_MNEMONIC_FSETPM287_NOP;
+    case INSN_ENDBR32: /* named although CET is off */
+    case INSN_ENDBR64:
+        return p->zydis.mnemonic == ZYDIS_MNEMONIC_NOP;
     case INSN_WBNOINVD: /* Zydis 4.0 does not name it, whatever its mode WBNOINVD says */
         return p->zydis.mnemonic == ZYDIS_MNEMONIC_WBINVD;
     case INSN_PREFETCHW: /* 0F 0D /3: AMD's alias */
@@ -352,7 +355,8 @@ static const char *compare_operands(const struct pair *p)
 {
     unsigned ours = 0;
     /* The hint space's unnamed instructions: Zydis gives them various operands, here they have ModRM.rm. */
-    if (p->insn.id == INSN_NOP && p->insn.has_modrm)
+    if ((p->insn.id == INSN_NOP && p->insn.has_modrm) || p->insn.id == INSN_ENDBR32 ||
+        p->insn.id == INSN_ENDBR64)
         return NULL;
     for (unsigned i = 0; i < p->zydis.operand_count; i++) {
         const ZydisDecodedOperand *z = &p->ops[i];
@@ -371,6 +375,19 @@ static const char *compare_operands(const struct pair *p)
     return ours == p->insn.nopnds ? NULL : "less operands";
 }
 
+/*
+ * Both refuse: for the same reason? Deliberate difference 7: where a prefix makes VEX or EVEX illegal and the
+ * 15 bytes end inside the VEX or EVEX prefix, either reason is right.
+ */
+static bool refusal_agrees(const struct pair *p)
+{
+    bool too_long = p->zydis_status == ZYDIS_STATUS_INSTRUCTION_TOO_LONG;
+    if (p->status == DECODE_TOO_LONG && !too_long)
+        return p->zydis_status == ZYDIS_STATUS_ILLEGAL_REX || p->zydis_status == ZYDIS_STATUS_ILLEGAL_LOCK ||
+               p->zydis_status == ZYDIS_STATUS_ILLEGAL_LEGACY_PFX;
+    return (p->status == DECODE_TOO_LONG) == too_long;
+}
+
 /* The first field that differs, NULL if none does. */
 static const char *compare(const struct pair *p)
 {
@@ -381,7 +398,7 @@ static const char *compare(const struct pair *p)
     if ((p->status == DECODE_OK) != p->zydis_ok)
         return p->zydis_ok ? "illegal" : "legal";
     if (!p->zydis_ok)
-        return (p->status == DECODE_TOO_LONG) == p->zydis_too_long ? NULL : "too long";
+        return refusal_agrees(p) ? NULL : "too long";
     if (p->insn.len != p->zydis.length)
         return "length";
     if (p->insn.adsize != p->zydis.address_width / 8)
@@ -400,7 +417,7 @@ static void check(struct pair *p)
     compared++;
     const char *what = compare(p);
     if (what)
-        difference_add(&found, p, what);
+        difference_add(&found, p, what, 0, 0);
 }
 
 static unsigned long option(const char *name, unsigned long otherwise)
@@ -422,7 +439,7 @@ static void finish(void)
 static bool modrm_is_chosen(unsigned modrm, bool full)
 {
     unsigned rm = modrm & 7;
-    return full || rm == (modrm >> 3 & 7) || rm == 4 || (modrm >= 0xc0 && rm == 1);
+    return full || rm == (modrm >> 3 & 7) || (modrm >= 0xc0 && rm == 1) || modrm == 0x44 || modrm == 0x84;
 }
 
 static const struct {

@@ -21,7 +21,8 @@ struct pair {
     unsigned mode; /* index of pair_modes */
     enum decode_status status;
     struct insn insn;
-    bool zydis_ok, zydis_too_long;
+    bool zydis_ok;
+    ZyanStatus zydis_status;
     ZydisDecodedInstruction zydis;
     ZydisDecodedOperand ops[ZYDIS_MAX_OPERAND_COUNT];
 };
@@ -46,10 +47,9 @@ static void pair_decoders_init(ZydisDecoder decoders[PAIR_MODES])
 static void pair_decode(struct pair *p, const ZydisDecoder *decoders)
 {
     p->status = insn_decode(&p->insn, p->bytes, sizeof p->bytes, pair_modes[p->mode]);
-    ZyanStatus status =
+    p->zydis_status =
         ZydisDecoderDecodeFull(&decoders[p->mode], p->bytes, sizeof p->bytes, &p->zydis, p->ops);
-    p->zydis_ok = ZYAN_SUCCESS(status);
-    p->zydis_too_long = status == ZYDIS_STATUS_INSTRUCTION_TOO_LONG;
+    p->zydis_ok = ZYAN_SUCCESS(p->zydis_status);
 }
 
 /* Differences, one line for each kind and mnemonic. */
@@ -57,6 +57,7 @@ struct difference {
     const char *what;
     u16 ours, theirs;
     unsigned long count;
+    u32 value[2]; /* ours, theirs, where the kind of difference has such */
     u8 bytes[16];
     u8 mode;
 };
@@ -67,7 +68,8 @@ struct differences {
     unsigned long total;
 };
 
-static void difference_add(struct differences *d, const struct pair *p, const char *what)
+static void difference_add(struct differences *d, const struct pair *p, const char *what, u32 our_value,
+                           u32 their_value)
 {
     u16 ours = p->status == DECODE_OK ? p->insn.id : 0, theirs = p->zydis_ok ? p->zydis.mnemonic : 0;
     d->total++;
@@ -81,7 +83,7 @@ static void difference_add(struct differences *d, const struct pair *p, const ch
     if (d->used == ARRAY_LEN(d->list))
         return;
     struct difference *x = &d->list[d->used++];
-    *x = (struct difference){what, ours, theirs, 1, {0}, p->mode};
+    *x = (struct difference){what, ours, theirs, 1, {our_value, their_value}, {0}, p->mode};
     memcpy(x->bytes, p->bytes, sizeof x->bytes);
 }
 
@@ -100,7 +102,10 @@ static void difference_print_text(const struct difference *x)
     if (p.zydis_ok)
         ZydisFormatterFormatInstruction(&formatter, &p.zydis, p.ops, p.zydis.operand_count_visible, theirs,
                                         sizeof theirs, 0, NULL);
-    printf(" | %s | %s\n", ours, theirs);
+    printf(" | %s | %s", ours, theirs);
+    if (x->value[0] || x->value[1])
+        printf(" | %#x, %#x", x->value[0], x->value[1]);
+    printf("\n");
 }
 
 static void differences_print(const struct differences *d)

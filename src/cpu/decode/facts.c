@@ -34,10 +34,11 @@ void insn_gpr_use(const struct insn *insn, u16 *read, u16 *written)
             use_address(insn, read);
     }
     if ((insn->info->attrs & ATTR_REP) && (insn->prefixes & (PREFIX_REP | PREFIX_REPNE))) {
-        *read |= BIT(1);
+        *read |= BIT(1) | insn->info->gpr_write; /* rCX = 0 changes nothing */
         *written |= BIT(1);
     }
-    /* Implicit writes of less than 32 bits (CBW, CWD, IN AL, MUL r/m8, ...) keep the rest. */
-    if (insn->opsize < 4)
+    /* Implicit writes of 8 or 16 bits (CBW, CWD, LODS, MUL, ...) keep the rest; RDTSC and the like write 32
+     * bits. */
+    if (insn->opsize < 4 && (insn->info->klass == CLASS_INT || insn->info->klass == CLASS_STRING))
         *read |= insn->info->gpr_write;
 }

@@ -52,7 +52,7 @@ void aml_finish(struct aml *aml)
 /* Makes a gap of `len` bytes at `at`. */
 static u8 *make_room(struct aml *aml, size_t at, size_t len)
 {
-    if (aml->failed)
+    if (aml->failed || !len)
         return NULL;
     if (aml->len + len > aml->capacity) {
         size_t capacity = (aml->len + len) * 2;

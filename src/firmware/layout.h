@@ -3,10 +3,9 @@
  *
  *   0 ......... 9FC00h  usable
  *   9FC00h .... A0000h  extended BIOS data area
- *   A0000h .... F0000h  legacy hole (the guest sees RAM there until a VGA claims it; it is not in the map)
- *   F0000h ... 100000h  firmware tables (RSDP)
- *   1 MiB .... low end  usable; its last 64 KiB are ACPI tables (reclaimable) and, in the very last page, the
- * FACS 4 GiB ............  the rest
+ *   A0000h .... F0000h  legacy hole: VGA memory (no RAM), then RAM for option ROMs, which the map does not
+ * show F0000h ... 100000h  firmware tables (RSDP) 1 MiB .... low end  usable; its last 64 KiB are ACPI tables
+ * (reclaimable) and, in the very last page, the FACS 4 GiB ............  the rest
  */
 #ifndef RING3_FIRMWARE_LAYOUT_H
 #define RING3_FIRMWARE_LAYOUT_H

@@ -84,6 +84,11 @@ void ps2_mouse_move(struct ps2_mouse *mouse, int dx, int dy, int dz, u8 buttons)
     mouse->dy = clamp(mouse->dy + clamp(dy, -FAR, FAR), -FAR, FAR);
     mouse->dz = clamp(mouse->dz + clamp(dz, -FAR, FAR), -FAR, FAR);
     mouse->buttons = buttons & 0x1f;
+    if (!mouse->reporting && !mouse->remote) {
+        /* Nobody is told: the counters stand still. */
+        mouse->dx = mouse->dy = mouse->dz = 0;
+        mouse->reported_buttons = mouse->buttons;
+    }
     ps2_mouse_flush(mouse);
 }
 

@@ -30,6 +30,7 @@ enum rflag {
     FLAG_NT = BIT(14), FLAG_RF = BIT(16), FLAG_VM = BIT(17), FLAG_AC = BIT(18), FLAG_VIF = BIT(19),
     FLAG_VIP = BIT(20), FLAG_ID = BIT(21),
     FLAGS_ARITH = FLAG_CF | FLAG_PF | FLAG_AF | FLAG_ZF | FLAG_SF | FLAG_OF,
+    FLAGS_ALL = 0x3f7fd7, /* every bit that exists, with the fixed bit 1 */
 };
 
 enum cr0_bit {
@@ -110,9 +111,11 @@ enum vcpu_attention {
     ATTN_DB_PENDING = BIT(4),   /* a debug trap (data/I/O breakpoint, task switch T bit) is due: db_pending */
     ATTN_RF = BIT(5),           /* RFLAGS.RF is set: clear it after the next instruction */
     ATTN_TRACE = BIT(6),        /* --trace insn */
+    ATTN_STEP = BIT(7),         /* the instruction under way began with TF = 1: single-step trap when it is done */
+    ATTN_HALT = BIT(8),         /* activity is not RUNNING */
 };
 
-enum vcpu_activity { ACTIVITY_RUNNING, ACTIVITY_HALTED, ACTIVITY_WAIT_SIPI, ACTIVITY_SHUTDOWN };
+enum vcpu_activity { ACTIVITY_RUNNING, ACTIVITY_HALTED, ACTIVITY_WAIT_SIPI, ACTIVITY_SHUTDOWN, ACTIVITY_MWAIT };
 
 /* Which rights a memory access is checked with; also the number of soft TLBs. */
 enum mmu_index {
@@ -194,6 +197,9 @@ struct vcpu {
     jmp_buf *unwind;
     struct exception exc;
     u64 db_pending; /* DR6 bits of debug traps that are due after this instruction */
+    u8 ext;         /* EXT bit of selector error codes: 1 while an event other than a software interrupt is delivered */
+    bool exclusive; /* inside vm_exclusive_begin ... end; a raise ends the section */
+    bool mwait_any_intr; /* MWAIT ECX[0]: a masked interrupt ends it too */
 
     struct vm *vm;
     unsigned index; /* 0 is the bootstrap processor */
@@ -210,6 +216,7 @@ struct vcpu {
     /* Sleeping: futex-style wake-up of a halted vCPU (cpu/events.c). */
     pthread_mutex_t wake_lock;
     pthread_cond_t wake_cond;
+    _Atomic(bool) sleeping;
 };
 
 /* Heap lifecycle; destroy accepts NULL. The new vCPU is in power-on reset state (SDM vol. 3 9.1.1), registered
@@ -227,12 +234,31 @@ void vcpu_init(struct vcpu *v);  /* INIT */
 void vcpu_post(struct vcpu *v, u32 events);
 void vcpu_clear(struct vcpu *v, u32 events);
 
-/* Blocks the calling (the vCPU's) thread until an event that ends a halt is there. */
+/* Blocks the calling (the vCPU's) thread until an event that ends a halt (or EVENT_KICK) is there; after MWAIT
+ * also when MWAIT_MAX_NS have passed. A post between engine->run's VCPU_HALTED and this call is not lost. */
 void vcpu_wait(struct vcpu *v);
-/* Is there an event that ends HLT (or wait-for-SIPI)? */
+/* Is there an event that ends HLT (or wait-for-SIPI)? EVENT_KICK counts. */
 bool vcpu_has_wakeup(struct vcpu *v);
 
-/* Recomputes the derived fields; after any change of CR0, CR4, EFER, CS, SS, RFLAGS.VM/IF/TF/RF/AC, DR7. */
+/*
+ * An engine's run() brackets guest execution with these: vcpu_enter waits for a running exclusive section to
+ * end; between the two the vCPU must keep calling cpu_handle_events when `v->events & v->event_mask` is not 0.
+ */
+void vcpu_enter(struct vcpu *v);
+void vcpu_leave(struct vcpu *v);
+
+/*
+ * HLT and MWAIT at CPL 0 (MONITOR sets monitor_gpa): change v->activity; the next cpu_handle_events returns
+ * PENDING_HALTED unless a wake-up is there. RIP must already point behind the instruction when
+ * cpu_handle_events is called. MWAIT may end for no reason: it sleeps MWAIT_MAX_NS at most, so stores to the
+ * monitored line need not be watched. Both set ATTN_HALT, so that the run loop gets there.
+ */
+#define MWAIT_MAX_NS 200000
+void cpu_halt(struct vcpu *v);
+void cpu_mwait(struct vcpu *v, u32 ecx);
+
+/* Recomputes the derived fields; after any change of CR0, CR4, EFER, CS, SS, RFLAGS.VM/IF/TF/RF/AC, DR7, nmi_blocked.
+ * The CPL is SS.DPL in protected mode, 0 in real mode, 3 in virtual-8086 mode: whoever changes the CPL loads SS. */
 void cpu_mode_update(struct vcpu *v);
 
 /* Registers as text (crash dump, --trace), one `line` call a line. */

@@ -36,6 +36,9 @@ int cpu_model_init(struct cpu_model *model, const char *name, unsigned cpu_count
 /* The names of the models, for --help: NULL-terminated. */
 extern const char *const cpu_model_names[];
 
+/* The feature bits of one CPUID register ('a'..'d') that this model has. */
+u32 model_feature_bits(const struct cpu_model *model, u32 leaf, u32 subleaf, char reg);
+
 struct vcpu;
 /* CPUID as this vCPU executes it (dynamic bits: OSXSAVE, APIC, APIC id, XSAVE sizes). */
 struct cpuid_regs cpuid_query(const struct vcpu *v, u32 leaf, u32 subleaf);

@@ -6,6 +6,10 @@
 
 u64 cpu_read_cr(struct vcpu *v, unsigned n);             /* 0, 2, 3, 4, 8 */
 void cpu_write_cr(struct vcpu *v, unsigned n, u64 value); /* raises #GP(0) */
+/* CR3 from a TSS: a reload of the same value flushes nothing. */
+void cpu_load_task_cr3(struct vcpu *v, u32 value);
+/* The CR4 bits that exist on this CPU model. */
+u64 cr4_valid_bits(const struct vcpu *v);
 void cpu_lmsw(struct vcpu *v, u16 value);
 void cpu_clts(struct vcpu *v);
 u64 cpu_read_dr(struct vcpu *v, unsigned n);             /* raises #UD (DE), #DB (GD) */

@@ -12,7 +12,8 @@ enum vector {
 /* Page-fault error code. */
 enum pf_error { PF_P = BIT(0), PF_W = BIT(1), PF_U = BIT(2), PF_RSVD = BIT(3), PF_I = BIT(4) };
 
-/* Raise: record the exception in v->exc and longjmp to v->unwind. */
+/* Raise: record the exception in v->exc and longjmp to v->unwind. Selector error codes get v->ext or-ed in. An
+ * exclusive section of this vCPU is ended. */
 _Noreturn void cpu_raise(struct vcpu *v, u8 vector);                  /* without an error code */
 _Noreturn void cpu_raise_error(struct vcpu *v, u8 vector, u32 error); /* #TS #NP #SS #GP #AC #DF */
 _Noreturn void cpu_raise_pf(struct vcpu *v, u64 lin, u32 error);
@@ -47,7 +48,13 @@ void cpu_icebp(struct vcpu *v, u64 next_rip);            /* F1 */
 
 /*
  * Handles what is pending in v->events (masked) and v->attention before the next instruction: INIT, SIPI, NMI, INTR,
- * exclusive sections, TLB flushes, instruction breakpoints. Returns what the run loop does next.
+ * exclusive sections, TLB flushes, debug traps and single steps of the instruction that has just completed, instruction
+ * breakpoints. Returns what the run loop does next.
+ *
+ * The protocol: call it before an instruction whenever `v->events & v->event_mask` or `v->attention` is not 0. After
+ * PENDING_RUN *execute one instruction* before asking again: the shadows of STI and MOV SS and RFLAGS.RF end here and cover
+ * exactly that instruction. An instruction that raises instead of completing: cpu_deliver_exception drops what it had
+ * pending. A REP string instruction that stops half-way sets RFLAGS.RF (cpu_set_flags) if ATTN_BREAKPOINT is set.
  */
 enum cpu_pending { PENDING_RUN, PENDING_KICKED, PENDING_SHUTDOWN, PENDING_HALTED };
 enum cpu_pending cpu_handle_events(struct vcpu *v);

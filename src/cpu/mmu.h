@@ -96,6 +96,9 @@ void *mmu_rmw_ptr(struct vcpu *v, u64 lin, unsigned size);
  * (never raises, never walks: a TLB look-up). For REP strings. */
 void *mmu_fast_ptr(struct vcpu *v, u64 lin, unsigned len, enum mmu_access access);
 
+/* The same with the rights of `index`. */
+void *mmu_rmw_ptr_as(struct vcpu *v, u64 lin, unsigned size, unsigned index);
+
 /* Code: the host address of the page of `lin` for fetching with the current rights (raises #PF, fills the TLB), or
  * NULL if it is not RAM/ROM (fetch byte-wise with mmu_fetch). */
 const u8 *mmu_code_page(struct vcpu *v, u64 lin);
@@ -106,6 +109,13 @@ u8 mmu_fetch(struct vcpu *v, u64 lin);
  * dumps and tests.
  */
 u64 mmu_translate(struct vcpu *v, u64 lin);
+
+/* The memory map, A20 or the APIC page changed: forget every physical page too (EVENT_TLB_FLUSH). */
+void mmu_map_changed(struct vcpu *v);
+
+/* Explicit alignment check of accesses made by mmu_read_bytes and mmu_write_bytes, which do none: raises #AC(0) if the
+ * current rights ask for it and `lin` is not a multiple of `align` (a power of 2). */
+void mmu_check_align(struct vcpu *v, u64 lin, unsigned align);
 
 /* Flushes, as CR3/CR4 writes, INVLPG, INVPCID ask for. */
 void mmu_flush_all(struct vcpu *v);              /* everything, global too */

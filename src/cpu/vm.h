@@ -34,18 +34,24 @@ struct vm {
     /* The exclusive section (exclusive.c): one vCPU runs while all others stand outside guest code. */
     pthread_mutex_t exclusive_lock;
     pthread_cond_t exclusive_cond;
-    _Atomic(u32) running;           /* vCPUs inside engine->run and not parked */
+    _Atomic(u32) running;           /* vCPUs between vcpu_enter and vcpu_leave, and not parked */
     _Atomic(bool) exclusive_wanted;
+    struct vcpu *exclusive_owner;   /* [exclusive_lock] */
+
+    struct mem_listener listener; /* posts EVENT_TLB_FLUSH to every vCPU when the memory map or A20 changes */
 };
 
+/* The caller has set mem, clock, log, state, machine_lock, engine and model, and zeroed the rest. A failed
+ * vm_init has undone itself. */
 int vm_init(struct vm *vm);
 void vm_finish(struct vm *vm);
 
 /*
  * Stops every other vCPU at an instruction boundary until vm_exclusive_end. For what must be atomic against all guest
- * code: locked accesses that cross a page, code patching. Called on a vCPU's own thread, without locks.
+ * code: locked accesses that cross a page, code patching. Called on a vCPU's own thread, inside vcpu_enter ...
+ * vcpu_leave, without locks. Raising inside the section ends it. Begin may let another section run first, so
+ * what was read before it must be read again.
  */
-struct vcpu;
 void vm_exclusive_begin(struct vcpu *self);
 void vm_exclusive_end(struct vcpu *self);
 

@@ -7,6 +7,8 @@
 #include "../tap.h"
 #include "decode_zydis.h"
 
+static ZydisDecoder decoders[PAIR_MODES];
+
 /*
  * Deliberate difference 1: what Zydis knows and the decoder calls #UD, because no CPU model here will
  * advertise it.
@@ -375,6 +377,19 @@ static const char *compare_operands(const struct pair *p)
     return ours == p->insn.nopnds ? NULL : "less operands";
 }
 
+/* Whether an instruction that is too long, less some prefixes, is one of `unsupported`. */
+static bool is_unsupported_without_prefixes(const struct pair *p)
+{
+    for (unsigned drop = 1; drop < 12; drop++) {
+        struct pair shorter = {.mode = p->mode};
+        memcpy(shorter.bytes, p->bytes + drop, sizeof p->bytes - drop);
+        pair_decode(&shorter, decoders);
+        if (is_unsupported(&shorter) && shorter.status == DECODE_UD)
+            return true;
+    }
+    return false;
+}
+
 /*
  * Both refuse: for the same reason? Deliberate difference 7: where a prefix makes VEX or EVEX illegal and the
  * 15 bytes end inside the VEX or EVEX prefix, either reason is right.
@@ -382,6 +397,8 @@ static const char *compare_operands(const struct pair *p)
 static bool refusal_agrees(const struct pair *p)
 {
     bool too_long = p->zydis_status == ZYDIS_STATUS_INSTRUCTION_TOO_LONG;
+    if (p->status == DECODE_UD && too_long)
+        return is_unsupported_without_prefixes(p);
     if (p->status == DECODE_TOO_LONG && !too_long)
         return p->zydis_status == ZYDIS_STATUS_ILLEGAL_REX || p->zydis_status == ZYDIS_STATUS_ILLEGAL_LOCK ||
                p->zydis_status == ZYDIS_STATUS_ILLEGAL_LEGACY_PFX;
@@ -407,7 +424,6 @@ static const char *compare(const struct pair *p)
     return what ? what : compare_name(p);
 }
 
-static ZydisDecoder decoders[PAIR_MODES];
 static struct differences found;
 static unsigned long compared;
 

@@ -22,6 +22,11 @@
 #include "cpu/mmu.h"
 #include "cpu/seg.h"
 
+/* The interpreter's data of one vCPU: for every engine that falls back to it. finish accepts a vCPU without.
+ */
+int interp_init(struct vcpu *v, struct error *err);
+void interp_finish(struct vcpu *v);
+
 typedef void (*interp_handler)(struct vcpu *v, const struct insn *insn);
 
 /* Executes exactly one instruction, or one bounded batch of iterations of a REP string, with what is due

@@ -202,7 +202,7 @@ static bool form_has_modrm(const struct insn_form *form)
     if (form->match & MATCH_NEEDS_MODRM)
         return true;
     for (unsigned i = 0; i < OPERANDS_MAX && form->opnds[i]; i++)
-        if (SPEC_SOURCE(form->opnds[i]) >= SRC_MODRM)
+        if (SPEC_SOURCE(form->opnds[i]) >= SRC_RM)
             return true;
     return false;
 }
@@ -287,11 +287,9 @@ static void set_address_size(struct decoder *d)
 
 static bool form_uses_vvvv(const struct insn_form *form)
 {
-    for (unsigned i = 0; i < OPERANDS_MAX && form->opnds[i]; i++) {
-        unsigned source = SPEC_SOURCE(form->opnds[i]);
-        if (source == SRC_H || source == SRC_B || source == SRC_KH)
+    for (unsigned i = 0; i < OPERANDS_MAX && form->opnds[i]; i++)
+        if (SPEC_SOURCE(form->opnds[i]) >= SRC_VVVV)
             return true;
-    }
     return false;
 }
 

@@ -20,8 +20,6 @@ struct decoder {
     u8 r, x, b, r2, x2;
     u8 vvvv; /* VEX, EVEX: with V', not inverted */
     u8 v2;   /* EVEX.V' as bit 4 */
-    bool imm1_read;
-    u8 imm1; /* the is4 byte */
 };
 
 static inline u8 decoder_u8(struct decoder *d)

@@ -73,45 +73,52 @@ enum opcode_space { M0, M1, M2, M3, V1, V2, V3, E1, E2, E3, E5, E6, SPACE_COUNT 
 /* Where an operand comes from; the letters are those of SDM vol. 2 appendix A.2 where it has one. */
 enum opnd_source {
     SRC_NONE,
-    /* without ModRM */
-    SRC_Z,  /* opcode bits 0..2, REX.B */
-    SRC_A,  /* AL, AX, EAX, RAX */
-    SRC_CL,
+    /* fixed, or in the opcode */
+    SRC_Z,    /* opcode bits 0..2, REX.B */
+    SRC_A,    /* AL, AX, EAX, RAX */
+    SRC_CL,   /* CL, ECX */
     SRC_DX,
-    SRC_1,  /* the constant 1 (shifts) */
-    SRC_IZ, /* immediate, zero-extended */
-    SRC_IS, /* immediate, sign-extended */
-    SRC_IV, /* immediate of the full operand size (MOV B8) */
-    SRC_I2, /* second immediate byte */
-    SRC_J,  /* branch displacement */
-    SRC_O,  /* moffs */
-    SRC_AP, /* far pointer */
-    SRC_SREG, /* a fixed segment register: size field holds the number */
+    SRC_1,    /* the constant 1 (shifts) */
+    SRC_SREG, /* a fixed segment register: the size field holds the number */
     SRC_ST0,
     SRC_XMM0, /* the implied XMM0 of BLENDV, SHA256RNDS2 */
-    SRC_MODRM, /* the ones below need ModRM */
-    SRC_E = SRC_MODRM, /* rm: GPR or memory */
-    SRC_G,  /* reg: GPR */
-    SRC_M,  /* rm: memory */
-    SRC_R,  /* rm: GPR */
-    SRC_B,  /* vvvv: GPR */
-    SRC_S,  /* reg: segment register */
-    SRC_C,  /* reg: control register */
-    SRC_D,  /* reg: debug register */
-    SRC_STI, /* rm: x87 register */
-    SRC_P,  /* reg: MMX */
-    SRC_Q,  /* rm: MMX or memory */
-    SRC_N,  /* rm: MMX */
-    SRC_V,  /* reg: vector */
-    SRC_H,  /* vvvv: vector */
-    SRC_W,  /* rm: vector or memory */
-    SRC_U,  /* rm: vector */
-    SRC_L,  /* imm8[7:4]: vector */
-    SRC_VM, /* rm: memory with vector index */
-    SRC_KG, /* reg: opmask */
-    SRC_KH, /* vvvv: opmask */
-    SRC_KE, /* rm: opmask or memory */
-    SRC_KR, /* rm: opmask */
+    /* bytes that follow */
+    SRC_BYTES,
+    SRC_IZ = SRC_BYTES, /* immediate, zero-extended */
+    SRC_IS,             /* immediate, sign-extended */
+    SRC_IV,             /* immediate of the full operand size (MOV B8) */
+    SRC_I2,             /* second immediate byte */
+    SRC_J,              /* branch displacement */
+    SRC_O,              /* moffs */
+    SRC_AP,             /* far pointer */
+    /* ModRM.rm */
+    SRC_RM,
+    SRC_E = SRC_RM, /* GPR or memory */
+    SRC_M,          /* memory */
+    SRC_R,          /* GPR */
+    SRC_STI,        /* x87 register */
+    SRC_Q,          /* MMX or memory */
+    SRC_N,          /* MMX */
+    SRC_W,          /* vector or memory */
+    SRC_U,          /* vector */
+    SRC_VM,         /* memory with vector index */
+    SRC_KE,         /* opmask or memory */
+    SRC_KR,         /* opmask */
+    /* ModRM.reg */
+    SRC_REG,
+    SRC_G = SRC_REG, /* GPR */
+    SRC_S,           /* segment register */
+    SRC_C,           /* control register */
+    SRC_D,           /* debug register */
+    SRC_P,           /* MMX */
+    SRC_V,           /* vector */
+    SRC_L,           /* imm8[7:4]: vector */
+    SRC_KG,          /* opmask */
+    /* VEX.vvvv */
+    SRC_VVVV,
+    SRC_B = SRC_VVVV, /* GPR */
+    SRC_H,            /* vector */
+    SRC_KH,           /* opmask */
 };
 
 /* Operand sizes. A name with two parts is register_memory. */

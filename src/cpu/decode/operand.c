@@ -15,21 +15,49 @@ static unsigned fraction(const struct insn *insn, unsigned shift, bool memory)
     return memory || bytes > 16 ? bytes : 16;
 }
 
+/* The sizes that depend on nothing but whether the operand is memory. */
+static const struct {
+    u16 reg, memory;
+} fixed_sizes[] = {
+    [SZ_b] = {1, 1},    [SZ_w] = {2, 2},     [SZ_d] = {4, 4},     [SZ_q] = {8, 8},      [SZ_dq] = {16, 16},
+    [SZ_qq] = {32, 32}, [SZ_oq] = {64, 64},  [SZ_t] = {10, 10},   [SZ_fx] = {512, 512}, [SZ_d_b] = {4, 1},
+    [SZ_d_w] = {4, 2},  [SZ_dq_b] = {16, 1}, [SZ_dq_w] = {16, 2}, [SZ_dq_d] = {16, 4},  [SZ_dq_q] = {16, 8},
+    [SZ_vx_d] = {4, 4}, [SZ_vh_d] = {4, 4},  [SZ_vy_d] = {4, 4},  [SZ_vx_q] = {8, 8},   [SZ_vh_q] = {8, 8},
+    [SZ_vy_q] = {8, 8},
+};
+
+/* The sizes that follow the vector length. */
+static unsigned vector_size(const struct insn *insn, unsigned size, bool memory)
+{
+    switch (size) {
+    case SZ_x:
+        return vector_bytes(insn);
+    case SZ_h:
+        return fraction(insn, 1, memory);
+    case SZ_f:
+        return fraction(insn, 2, memory);
+    case SZ_e:
+        return fraction(insn, 3, memory);
+    case SZ_x_h:
+        return fraction(insn, memory ? 1 : 0, memory);
+    case SZ_x_f:
+        return fraction(insn, memory ? 2 : 0, memory);
+    case SZ_x_e:
+        return fraction(insn, memory ? 3 : 0, memory);
+    case SZ_x_dup:
+        return memory && !insn->vl ? 8 : vector_bytes(insn);
+    default:
+        return 0;
+    }
+}
+
 static unsigned operand_size(const struct decoder *d, unsigned size, bool memory)
 {
     const struct insn *insn = d->insn;
     bool long_mode = d->bits == DECODE_64;
+    if (size < ARRAY_LEN(fixed_sizes) && fixed_sizes[size].reg)
+        return memory ? fixed_sizes[size].memory : fixed_sizes[size].reg;
     switch (size) {
-    case SZ_b:
-    case SZ_w:
-    case SZ_d:
-    case SZ_q:
-    case SZ_dq:
-    case SZ_qq:
-    case SZ_oq:
-        return 1u << (size - SZ_b);
-    case SZ_t:
-        return 10;
     case SZ_v:
         return insn->opsize;
     case SZ_z:
@@ -48,54 +76,16 @@ static unsigned operand_size(const struct decoder *d, unsigned size, bool memory
         return insn->adsize;
     case SZ_v_w:
         return memory ? 2 : insn->opsize;
-    case SZ_d_b:
-        return memory ? 1 : 4;
-    case SZ_d_w:
-        return memory ? 2 : 4;
     case SZ_y_b:
         return memory ? 1 : long_mode && insn->w ? 8 : 4;
     case SZ_y_w:
         return memory ? 2 : long_mode && insn->w ? 8 : 4;
-    case SZ_x:
-        return vector_bytes(insn);
-    case SZ_h:
-        return fraction(insn, 1, memory);
-    case SZ_f:
-        return fraction(insn, 2, memory);
-    case SZ_e:
-        return fraction(insn, 3, memory);
-    case SZ_x_h:
-        return fraction(insn, memory ? 1 : 0, memory);
-    case SZ_x_f:
-        return fraction(insn, memory ? 2 : 0, memory);
-    case SZ_x_e:
-        return fraction(insn, memory ? 3 : 0, memory);
-    case SZ_dq_b:
-        return memory ? 1 : 16;
-    case SZ_dq_w:
-        return memory ? 2 : 16;
-    case SZ_dq_d:
-        return memory ? 4 : 16;
-    case SZ_dq_q:
-        return memory ? 8 : 16;
-    case SZ_x_dup:
-        return memory && !insn->vl ? 8 : vector_bytes(insn);
     case SZ_env:
         return insn->opsize == 2 ? 14 : 28;
     case SZ_fpu:
         return insn->opsize == 2 ? 94 : 108;
-    case SZ_fx:
-        return 512;
-    case SZ_vx_d:
-    case SZ_vh_d:
-    case SZ_vy_d:
-        return 4;
-    case SZ_vx_q:
-    case SZ_vh_q:
-    case SZ_vy_q:
-        return 8;
     default:
-        return 0;
+        return vector_size(insn, size, memory);
     }
 }
 
@@ -307,19 +297,35 @@ static void rm_operand(struct decoder *d, struct opnd *opnd, unsigned source, un
     }
 }
 
-/* An operand that ModRM.reg, vvvv or an immediate's high half names. */
+static unsigned vvvv_register(const struct decoder *d)
+{
+    return d->bits == DECODE_64 ? d->vvvv : d->vvvv & 7; /* elsewhere its top bit is ignored */
+}
+
+/* An operand that vvvv names. */
+static void vvvv_operand(struct decoder *d, struct opnd *opnd, unsigned source, unsigned size)
+{
+    unsigned reg = vvvv_register(d), bytes = operand_size(d, size, false);
+    if (source == SRC_B) {
+        gpr_operand(d, opnd, reg & 15, bytes);
+    } else if (source == SRC_H) {
+        fixed_operand(opnd, OPND_VEC, reg, bytes);
+    } else {
+        fixed_operand(opnd, OPND_KREG, reg & 7, 8);
+        if (reg > 7)
+            d->bad = true;
+    }
+}
+
+/* An operand that ModRM.reg or an immediate's high half names. */
 static void reg_operand(struct decoder *d, struct opnd *opnd, unsigned source, unsigned size)
 {
     unsigned reg = (d->insn->modrm >> 3 & 7) | d->r, bytes = operand_size(d, size, false);
-    unsigned vvvv = d->bits == DECODE_64 ? d->vvvv : d->vvvv & 7; /* elsewhere its top bit is ignored */
     switch (source) {
     case SRC_G:
         gpr_operand(d, opnd, reg, bytes);
         if (d->r2)
             d->bad = true;
-        break;
-    case SRC_B:
-        gpr_operand(d, opnd, vvvv & 15, bytes);
         break;
     case SRC_S:
         segment_operand(d, opnd);
@@ -336,9 +342,6 @@ static void reg_operand(struct decoder *d, struct opnd *opnd, unsigned source, u
     case SRC_V:
         fixed_operand(opnd, OPND_VEC, reg | d->r2, bytes);
         break;
-    case SRC_H:
-        fixed_operand(opnd, OPND_VEC, vvvv, bytes);
-        break;
     case SRC_L:
         d->insn->imm = decoder_u8(d);
         fixed_operand(opnd, OPND_VEC, d->insn->imm >> 4 & (d->bits == DECODE_64 ? 15 : 7), bytes);
@@ -348,24 +351,18 @@ static void reg_operand(struct decoder *d, struct opnd *opnd, unsigned source, u
         if (d->r || d->r2)
             d->bad = true;
         break;
-    case SRC_KH:
-        fixed_operand(opnd, OPND_KREG, vvvv & 7, 8);
-        if (vvvv > 7)
-            d->bad = true;
-        break;
     default:
         d->bad = true;
     }
 }
 
-/* An operand without ModRM. */
-static void plain_operand(struct decoder *d, struct opnd *opnd, unsigned source, unsigned size)
+/* An operand that is fixed, or named by the opcode. */
+static void opcode_operand(struct decoder *d, struct opnd *opnd, unsigned source, unsigned size)
 {
-    struct insn *insn = d->insn;
     unsigned bytes = operand_size(d, size, false);
     switch (source) {
     case SRC_Z:
-        gpr_operand(d, opnd, (insn->opcode & 7) | d->b, bytes);
+        gpr_operand(d, opnd, (d->insn->opcode & 7) | d->b, bytes);
         break;
     case SRC_A:
         fixed_operand(opnd, OPND_GPR, 0, bytes);
@@ -378,8 +375,28 @@ static void plain_operand(struct decoder *d, struct opnd *opnd, unsigned source,
         break;
     case SRC_1:
         fixed_operand(opnd, OPND_IMM, 0, 1);
-        insn->imm = 1;
+        d->insn->imm = 1;
         break;
+    case SRC_SREG:
+        fixed_operand(opnd, OPND_SEG, size, 2);
+        break;
+    case SRC_ST0:
+        fixed_operand(opnd, OPND_ST, 0, 10);
+        break;
+    case SRC_XMM0:
+        fixed_operand(opnd, OPND_VEC, 0, 16);
+        break;
+    default:
+        d->bad = true;
+    }
+}
+
+/* An operand in the bytes after the opcode and the memory operand. */
+static void bytes_operand(struct decoder *d, struct opnd *opnd, unsigned source, unsigned size)
+{
+    struct insn *insn = d->insn;
+    unsigned bytes = operand_size(d, size, false);
+    switch (source) {
     case SRC_IZ:
     case SRC_IS:
     case SRC_IV:
@@ -401,37 +418,8 @@ static void plain_operand(struct decoder *d, struct opnd *opnd, unsigned source,
         insn->imm = decoder_read(d, insn->opsize);
         insn->imm2 = decoder_read(d, 2);
         break;
-    case SRC_SREG:
-        fixed_operand(opnd, OPND_SEG, size, 2);
-        break;
-    case SRC_ST0:
-        fixed_operand(opnd, OPND_ST, 0, 10);
-        break;
-    case SRC_XMM0:
-        fixed_operand(opnd, OPND_VEC, 0, 16);
-        break;
     default:
         d->bad = true;
-    }
-}
-
-static bool source_is_rm(unsigned source)
-{
-    switch (source) {
-    case SRC_E:
-    case SRC_M:
-    case SRC_R:
-    case SRC_STI:
-    case SRC_Q:
-    case SRC_N:
-    case SRC_W:
-    case SRC_U:
-    case SRC_VM:
-    case SRC_KE:
-    case SRC_KR:
-        return true;
-    default:
-        return false;
     }
 }
 
@@ -440,18 +428,22 @@ void decoder_operands(struct decoder *d)
     struct insn *insn = d->insn;
     const u16 *specs = d->form->opnds;
     unsigned n = 0;
-    /* The bytes of the memory operand come before the immediates: all operands of the table that are read
-     * from immediate bytes stand after it, but for OUT, which has no ModRM. */
+    /* Bytes are consumed in the table's order: an operand from immediate bytes stands after the memory
+     * operand. */
     for (; n < OPERANDS_MAX && specs[n]; n++) {
         struct opnd *opnd = &insn->opnd[n];
         unsigned source = SPEC_SOURCE(specs[n]), size = SPEC_SIZE(specs[n]);
         opnd->access = SPEC_ACCESS(specs[n]);
-        if (source_is_rm(source))
-            rm_operand(d, opnd, source, size);
-        else if (source >= SRC_MODRM)
+        if (source >= SRC_VVVV)
+            vvvv_operand(d, opnd, source, size);
+        else if (source >= SRC_REG)
             reg_operand(d, opnd, source, size);
+        else if (source >= SRC_RM)
+            rm_operand(d, opnd, source, size);
+        else if (source >= SRC_BYTES)
+            bytes_operand(d, opnd, source, size);
         else
-            plain_operand(d, opnd, source, size);
+            opcode_operand(d, opnd, source, size);
     }
     insn->nopnds = n;
 }

@@ -112,7 +112,7 @@ int main(void)
 
 	/* INIT, then SIPI: the CPU starts again; a SIPI to a running CPU does nothing */
 	lapic_ipi(ids[2], ICR_SIPI | 8);
-	delay_us(2000);
+	check_send(ids[2], 0x40, 0x100, "a SIPI to a CPU that runs does not stop it");
 	check_eq(starts[2], 1, "a SIPI to a CPU that runs is ignored");
 	lapic_ipi(ids[2], ICR_INIT | ICR_ASSERT | ICR_LEVEL);
 	delay_us(50000);

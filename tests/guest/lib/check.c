@@ -7,11 +7,28 @@ ulong want_vector, want_error, want_value, got_value;
 const char *want_name;
 static volatile u32 print_lock;
 
+static char held[32768];
+static u32 held_count;
+static bool holding;
+
 static void put_char(char c)
 {
+	if (holding && held_count < sizeof(held)) {
+		held[held_count++] = c;
+		return;
+	}
 	while (!(inb(0x3f8 + 5) & 0x20))
 		;
 	outb(0x3f8, (u8)c);
+}
+
+void print_hold(bool on)
+{
+	holding = false;
+	for (u32 i = 0; i < held_count; i++)
+		put_char(held[i]);
+	held_count = 0;
+	holding = on;
 }
 
 static void put_number(u64 v, unsigned base)
@@ -209,6 +226,7 @@ void check_value_wanted(void) { check_eq(got_value, want_value, "%s", want_name)
 
 void guest_exit(void)
 {
+	print_hold(false);
 	print("done: %u passed, %u failed\n", passed, failed);
 	for (;;)
 		outb(0xf4, failed != 0 || passed == 0 ? 2 : 0);

@@ -32,6 +32,7 @@ typedef unsigned long ulong;
 
 /* ---- output and checks (check.c) ---- */
 void print(const char *format, ...) __attribute__((format(printf, 1, 2))); /* %s %d %u %x %lx %llx %c */
+void print_hold(bool on); /* keeps output in memory while a test needs COM1 or must not be disturbed; off: prints it */
 bool check(bool ok, const char *format, ...) __attribute__((format(printf, 2, 3)));
 bool check_eq(u64 got, u64 want, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* low <= got <= high */

@@ -194,7 +194,7 @@ static int check_segment(const struct elf_file *elf, const struct kernel_image *
 int elf_load(const struct elf_file *elf, const struct kernel_image *image, struct placer *placer, u64 *end,
              struct error *err)
 {
-    u64 first = ~0ull, last = 0;
+    u64 first = ~0ull, last = 0, total = 0;
     for (unsigned i = 0; i < elf->phnum; i++) {
         struct elf_segment seg = elf_segment(elf, i);
         if (seg.type != PT_LOAD || !seg.memsz)
@@ -202,6 +202,10 @@ int elf_load(const struct elf_file *elf, const struct kernel_image *image, struc
         int rc = check_segment(elf, image, i, &seg, err);
         if (rc < 0)
             return rc;
+        total += seg.memsz; /* each is within RAM: no overflow by 1024 of them */
+        if (total > ram_layout_size(&image->ram))
+            return error_set(err, ENOEXEC, "%s: damaged: its ELF segments lie on one another: get it again",
+                             elf->file->name);
         mem_write_bytes(image->mem, seg.paddr, elf->file->data + seg.offset, seg.filesz);
         boot_clear(image->mem, seg.paddr + seg.filesz, seg.memsz - seg.filesz);
         first = MIN(first, seg.paddr);

@@ -67,6 +67,7 @@ $(OUT)/tests/%: $(OUT)/obj/tests/unit/%.o $(LIB)
 -include $(shell find $(OUT)/obj -name '*.d' 2>/dev/null)
 
 include tests/tests.mk
+include tools/tools.mk
 
 .PHONY: all clean
 clean:

@@ -1,5 +1,8 @@
 # The test levels. Each runner prints TAP or "N passed, N failed"; tools/tally adds them up.
 
+# In the order of `make test`: quick ones first.
+TEST_LEVELS := unit cli fuzz guest $(if $(wildcard tests/oracle.mk),oracle) system
+
 # Libraries that only one unit test needs: LIBS_TEST_<name>.
 LIBS_TEST_decode := -lZydis
 LIBS_TEST_decode_facts := -lZydis
@@ -27,3 +30,4 @@ $(OUT)/replay/%: fuzz/%.c fuzz/replay.c $(LIB)
 	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< fuzz/replay.c $(LIB) $(LIBS)
 
 include tests/guest.mk
+include tests/system.mk

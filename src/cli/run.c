@@ -245,7 +245,7 @@ static int run_machine(const struct run_options *o, struct machine *machine, str
     struct error err = {0};
     int status;
 
-    signals_watch(machine);
+    signals_set_machine(machine);
     if (console_attach(console, machine, &err) < 0) {
         report_error(&err);
         status = EXIT_FAILED;
@@ -257,7 +257,7 @@ static int run_machine(const struct run_options *o, struct machine *machine, str
         status = exit_status(&result, console);
     }
     console_detach(console);
-    signals_unwatch();
+    signals_set_machine(NULL);
     return status;
 }
 
@@ -279,6 +279,7 @@ static int run_run(const struct command *self, int argc, char **argv)
     }
 
     status = EXIT_FAILED;
+    signals_install();
     if (machine_create(&machine, &o.machine, &err) < 0 ||
         console_open(&console, o.console, o.machine.timeout, &err) < 0)
         report_error(&err);

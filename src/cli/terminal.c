@@ -64,14 +64,13 @@ static void on_quit(int sig)
 {
     int saved_errno = errno, none = 0;
     terminal_set(&process.saved);
-    if (!atomic_compare_exchange_strong(&process.caught, &none, sig)) {
-        signal(sig, SIG_DFL); /* asked twice: do not wait for anything */
+    struct machine *machine = atomic_load(&process.machine);
+    if (!machine || !atomic_compare_exchange_strong(&process.caught, &none, sig)) {
+        signal(sig, SIG_DFL); /* nothing runs yet, or asked twice: do not wait for anything */
         raise(sig);
         return;
     }
-    struct machine *machine = atomic_load(&process.machine);
-    if (machine)
-        machine_quit(machine);
+    machine_quit(machine);
     errno = saved_errno;
 }
 
@@ -100,41 +99,26 @@ static void on_continue(int sig)
     errno = saved_errno;
 }
 
-static void handle(int sig, void (*handler)(int sig), int flags)
+static void handle(int sig, void (*handler)(int sig))
 {
-    struct sigaction sa = {.sa_handler = handler, .sa_flags = flags};
+    struct sigaction sa = {.sa_handler = handler, .sa_flags = SA_RESTART};
     sigemptyset(&sa.sa_mask);
     sigaction(sig, &sa, NULL);
 }
 
-void signals_watch(struct machine *machine)
+void signals_install(void)
 {
-    atomic_store(&process.machine, machine);
     for (size_t i = 0; i < ARRAY_LEN(quit_signals); i++)
-        handle(quit_signals[i], on_quit, SA_RESTART);
-    handle(SIGTSTP, on_stop, SA_RESTART);
-    handle(SIGCONT, on_continue, SA_RESTART);
-    for (size_t i = 0; i < ARRAY_LEN(crash_signals); i++) {
-        struct sigaction old;
-        /* An engine's own handler for faults of guest code stays; it was there first. */
-        if (sigaction(crash_signals[i], NULL, &old) == 0 && old.sa_handler == SIG_DFL)
-            handle(crash_signals[i], on_crash, (int)SA_RESETHAND);
-    }
+        handle(quit_signals[i], on_quit);
+    for (size_t i = 0; i < ARRAY_LEN(crash_signals); i++)
+        handle(crash_signals[i], on_crash);
+    handle(SIGTSTP, on_stop);
+    handle(SIGCONT, on_continue);
 }
 
-void signals_unwatch(void)
+void signals_set_machine(struct machine *machine)
 {
-    for (size_t i = 0; i < ARRAY_LEN(quit_signals); i++)
-        signal(quit_signals[i], SIG_DFL);
-    signal(SIGTSTP, SIG_DFL);
-    signal(SIGCONT, SIG_DFL);
-    for (size_t i = 0; i < ARRAY_LEN(crash_signals); i++) {
-        struct sigaction old;
-        if (sigaction(crash_signals[i], NULL, &old) == 0 && old.sa_handler == on_crash)
-            signal(crash_signals[i], SIG_DFL);
-    }
-    atomic_store(&process.machine, NULL);
-    atomic_store(&process.raw, false);
+    atomic_store(&process.machine, machine);
 }
 
 int signals_caught(void)

@@ -13,13 +13,14 @@
 struct machine;
 
 /*
- * Installs the handlers. SIGINT, SIGTERM and SIGHUP restore the terminal and make `machine` quit (a second
- * one kills); a crash of ring3 restores the terminal and dies as it would have; SIGTSTP restores it and
- * stops, SIGCONT makes it raw again.
+ * Installs the handlers; before the machine is made, so that an engine's own handlers come after and pass on
+ * what is not theirs. SIGINT, SIGTERM and SIGHUP restore the terminal and make the machine quit (without one,
+ * and the second time, they kill); a crash of ring3 restores the terminal and dies as it would have; SIGTSTP
+ * restores it and stops, SIGCONT makes it raw again.
  */
-void signals_watch(struct machine *machine);
-/* Back to the default dispositions; before the machine goes away. */
-void signals_unwatch(void);
+void signals_install(void);
+/* Which machine quits; NULL before it is destroyed. */
+void signals_set_machine(struct machine *machine);
 /* The signal that asked ring3 to quit, or 0. */
 int signals_caught(void);
 

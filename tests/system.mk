@@ -1,0 +1,15 @@
+# The levels that run the finished program: its command line, and stock kernels in it.
+
+.PHONY: test-cli test-system test-system-full
+
+test-cli: $(OUT)/ring3
+	@tests/cli/run-cli $(OUT)/ring3
+
+# Four kernels with one and four CPUs; `full` adds every memory size, more CPUs and the slow scenarios.
+test-system: $(OUT)/ring3
+	@tools/fetch-kernel amd64 cloud-amd64 686 686-pae
+	@tests/system/run-system --ring3 $(OUT)/ring3
+
+test-system-full: $(OUT)/ring3
+	@tools/fetch-kernel amd64 cloud-amd64 686 686-pae
+	@tests/system/run-system --ring3 $(OUT)/ring3 --full

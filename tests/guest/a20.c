@@ -8,6 +8,12 @@ extern char wrap_start[], wrap_end[];
 asm("wrap_start:\n\tmov %esp, %ebx\n\tmov $0x6ff0, %esp\n\toutb %al, $0x92\n\tmov 0x100500, %ecx\n\tmovl $0x55667788, 0x100504\n\t"
     "mov $2, %al\n\toutb %al, $0x92\n\tmov %ecx, %eax\n\tmov %ebx, %esp\n\tret\nwrap_end:\n");
 
+/* The same with the i8042's commands: AL is 0xdd (A20 off) or 0xdf (on). */
+extern char kbc_start[], kbc_end[];
+asm("kbc_start:\n\tmov %esp, %ebx\n\tmov $0x6ff0, %esp\n\toutb %al, $0x64\n1:\tinb $0x64, %al\n\ttest $2, %al\n\tjnz 1b\n\t"
+    "mov 0x100500, %ecx\n\tmov $0xdf, %al\n\toutb %al, $0x64\n1:\tinb $0x64, %al\n\ttest $2, %al\n\tjnz 1b\n\t"
+    "mov %ecx, %eax\n\tmov %ebx, %esp\n\tret\nkbc_end:\n");
+
 static u32 wrap(u8 port92)
 {
 	u32 v;
@@ -39,6 +45,11 @@ int main(void)
 	check_eq(low[1], 0x55667788, "A20 off: a write at 1 MiB + 0x504 goes to 0x504");
 	check_eq(high[0], 0x99aabbcc, "A20 on again: memory at 1 MiB is unharmed");
 	check_eq(inb(0x92) & 2, 2, "port 92 reads A20's state");
+	kbc_wait();
+	memcpy((void *)0x7000, kbc_start, (size_t)(kbc_end - kbc_start));
+	check_eq(wrap(0xdf), 0x99aabbcc, "i8042 command 0xdf: A20 on");
+	check_eq(wrap(0xdd), 0x11223344, "i8042 command 0xdd: A20 off");
+	check_eq(inb(0x92) & 2, 2, "one A20 gate: port 92 shows what the i8042 did");
 	high[0] = saved0;
 	high[1] = saved1;
 	/* the i8042's output port, bit 1, shows the gate */

@@ -5,16 +5,6 @@
 #include "cpu/engine.h"
 #include "cpu/vm.h"
 
-static void map_changed(void *opaque)
-{
-    struct vm *vm = opaque;
-    for (unsigned i = 0; i < vm->cpu_count; i++)
-        if (vm->cpu[i])
-            vcpu_post(vm->cpu[i], EVENT_TLB_FLUSH);
-    if (vm->engine && vm->engine->memory_changed)
-        vm->engine->memory_changed(vm);
-}
-
 int vm_init(struct vm *vm)
 {
     int rc = pthread_mutex_init(&vm->exclusive_lock, NULL);
@@ -28,9 +18,6 @@ int vm_init(struct vm *vm)
     atomic_init(&vm->running, 0);
     atomic_init(&vm->exclusive_wanted, false);
     vm->exclusive_owner = NULL;
-    vm->listener = (struct mem_listener){.changed = map_changed, .opaque = vm};
-    if (vm->mem)
-        mem_listener_add(vm->mem, &vm->listener);
     return 0;
 }
 

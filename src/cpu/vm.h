@@ -37,12 +37,10 @@ struct vm {
     _Atomic(u32) running;           /* vCPUs between vcpu_enter and vcpu_leave, and not parked */
     _Atomic(bool) exclusive_wanted;
     struct vcpu *exclusive_owner;   /* [exclusive_lock] */
-
-    struct mem_listener listener; /* posts EVENT_TLB_FLUSH to every vCPU when the memory map or A20 changes */
 };
 
-/* The caller has set mem, clock, log, state, machine_lock, engine and model, and zeroed the rest. A failed
- * vm_init has undone itself. */
+/* The caller has set mem, clock, log, state, machine_lock, engine and model, and zeroed the rest; it posts
+ * EVENT_TLB_FLUSH to every vCPU when the memory map or A20 changes. A failed vm_init has undone itself. */
 int vm_init(struct vm *vm);
 void vm_finish(struct vm *vm);
 

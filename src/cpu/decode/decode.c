@@ -123,7 +123,7 @@ static enum opcode_space read_evex(struct decoder *d)
     d->x2 = d->x << 1;
     d->b = ~p0 >> 2 & 8;
     d->r2 = ~p0 & 16;
-    d->v2 = ~p2 << 1 & 16;
+    d->v2 = (~p2 & 8) << 1;
     d->vvvv = (~p1 >> 3 & 15) | d->v2;
     insn->encoding = ENC_EVEX;
     insn->map = p0 & 7;

@@ -164,10 +164,24 @@ static bool size_is_deliberate(const struct pair *p)
     }
 }
 
+/* Zydis says JZ, JNB, JNBE, JNL, JNLE where the disassembler says JE, JAE, JA, JGE, JG. */
+static bool condition_agrees(const struct pair *p)
+{
+    static const char *const names[16] = {"o", "no", "b", "nb", "z", "nz", "be", "nbe",
+                                          "s", "ns", "p", "np", "l", "nl", "le", "nle"};
+    const char *theirs = ZydisMnemonicGetString(p->zydis.mnemonic), *stem = p->insn.info->name;
+    return strncmp(theirs, stem, strlen(stem)) == 0 &&
+           strcmp(theirs + strlen(stem), names[p->insn.opcode & 15]) == 0;
+}
+
 /* Deliberate difference 4, names. */
 static bool name_is_deliberate(const struct pair *p)
 {
     switch (p->insn.id) {
+    case INSN_JCC:
+    case INSN_SETCC:
+    case INSN_CMOVCC:
+        return condition_agrees(p);
     case INSN_RETF:
         return p->zydis.mnemonic == ZYDIS_MNEMONIC_RET;
     case INSN_FNENI:

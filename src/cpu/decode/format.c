@@ -24,8 +24,8 @@ PRINTF_LIKE(2, 3) static void put(struct text *t, const char *format, ...)
 
 static const char *const legacy_names[8] = {"ax", "cx", "dx", "bx", "sp", "bp", "si", "di"};
 static const char *const segment_names[8] = {"es", "cs", "ss", "ds", "fs", "gs", "?", "?"};
-static const char *const condition_names[16] = {"o", "no", "b", "nb", "z", "nz", "be", "nbe",
-                                                "s", "ns", "p", "np", "l", "nl", "le", "nle"};
+static const char *const condition_names[16] = {"o", "no", "b", "ae", "e", "ne", "be", "a",
+                                                "s", "ns", "p", "np", "l", "ge", "le", "g"};
 
 static void put_gpr(struct text *t, unsigned reg, unsigned size, bool high)
 {

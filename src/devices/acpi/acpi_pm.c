@@ -15,7 +15,10 @@ enum pm1_event {
     PM1_TMR = BIT(0),
     PM1_GBL = BIT(5),
     PM1_PWRBTN = BIT(8),
-    PM1_EVENTS = PM1_TMR | PM1_GBL | PM1_PWRBTN,
+    /* The enable bits of the sleep button and the RTC exist, though nothing here sets their status. */
+    PM1_SLPBTN = BIT(9),
+    PM1_RTC = BIT(10),
+    PM1_EVENTS = PM1_TMR | PM1_GBL | PM1_PWRBTN | PM1_SLPBTN | PM1_RTC,
 };
 
 enum pm1_control {

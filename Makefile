@@ -64,6 +64,16 @@ $(OUT)/tests/%: $(OUT)/obj/tests/unit/%.o $(LIB)
 	@echo "  LD    $@"
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) $(LIBS_TEST_$*)
 
+# Benchmarks: one file bench/NAME.c each, bench/README.md says what they measured. make bench-interp
+$(OUT)/bench/%: $(OUT)/obj/bench/%.o $(LIB)
+	@mkdir -p $(@D)
+	@echo "  LD    $@"
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
+
+.PHONY: bench-interp
+bench-interp: $(OUT)/bench/interp
+	@$<
+
 -include $(shell find $(OUT)/obj -name '*.d' 2>/dev/null)
 
 include tests/tests.mk

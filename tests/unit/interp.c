@@ -1,4 +1,5 @@
 /* The interpreter, instruction by instruction: tiny 64-bit programs whose results are known. */
+#include "tests/tap.h"
 #include "tests/unit/interp_vm.h"
 
 static struct guest *g;

@@ -10,7 +10,6 @@
 #include "cpu/engine.h"
 #include "cpu/exc.h"
 #include "cpu/mmu.h"
-#include "tests/tap.h"
 
 #define GUEST_RAM   MIB(4)
 #define GUEST_CODE  0x10000u

@@ -118,10 +118,10 @@ static void *map_zeroed(size_t size)
     return p == MAP_FAILED ? NULL : p;
 }
 
-/* The caches are touched as they fill; one op more is for instructions outside the window. */
-#define OP_BYTES      ((OP_COUNT + 1) * sizeof(struct op))
-#define INSN_BYTES    ((OP_COUNT + 1) * sizeof(struct insn))
-#define HANDLER_BYTES ((OP_COUNT + 1) * sizeof(interp_handler))
+/* The caches are touched as they fill. */
+#define OP_BYTES      ((OP_COUNT) * sizeof(struct op))
+#define INSN_BYTES    ((OP_COUNT) * sizeof(struct insn))
+#define HANDLER_BYTES ((OP_COUNT) * sizeof(interp_handler))
 
 void interp_finish(struct vcpu *v)
 {
@@ -153,7 +153,7 @@ int interp_init(struct vcpu *v, struct error *err)
         return error_set(err, ENOMEM, "no memory for the decode cache of CPU %u (%zu KiB of address space)",
                          v->index, (OP_BYTES + INSN_BYTES + HANDLER_BYTES) >> 10);
     }
-    it->split_op = &it->op[OP_COUNT];
+    it->op[0].mode = MODE_NONE; /* an all-zero op is the one of RIP 0 only */
     int rc = native_init(v, err);
     if (rc < 0)
         interp_finish(v);

@@ -72,11 +72,8 @@ static void decode(struct vcpu *v, const struct fetch *f, u8 bytes[16], unsigned
         }
         if (avail >= f->room || avail >= INSN_MAX_LEN)
             cpu_raise_gp0(v);
-        /* To the end of the next page at most: bytes behind it may be absent and not needed. */
-        unsigned next = MIN(INSN_MAX_LEN, avail + 1);
-        next = (unsigned)MIN(next, f->room);
-        fetch_bytes(v, f->lin, bytes, avail, next);
-        avail = next;
+        fetch_bytes(v, f->lin, bytes, avail, avail + 1);
+        avail++;
     }
 }
 
@@ -95,16 +92,32 @@ static void op_fill(struct vcpu *v, struct op *op, const u8 bytes[16])
     it->decoded++;
 }
 
-/* The instruction runs out of the window: its bytes are put together for every execution. */
-static struct op *fetch_split(struct vcpu *v, const struct fetch *f, unsigned avail)
+/* Does the op at v->rip hold what memory holds? `avail` bytes of it are in `bytes`; an instruction that is
+ * longer and begins like the op's needs the rest too. */
+static bool op_verify(struct vcpu *v, const struct op *op, const struct fetch *f, u8 bytes[16],
+                      unsigned *avail)
+{
+    if (op->rip != v->rip || op->mode != v->decode_mode)
+        return false;
+    unsigned len = op_insn(v->interp, op)->len;
+    if (memcmp(op->bytes, bytes, MIN(len, *avail)) != 0 || len > f->room)
+        return false;
+    if (len > *avail) {
+        fetch_bytes(v, f->lin, bytes, *avail, len);
+        *avail = len;
+    }
+    return memcmp(op->bytes, bytes, len) == 0;
+}
+
+/* The op for `bytes`, the first `avail` of which are the instruction's, as far as they go. */
+static struct op *op_lookup(struct vcpu *v, const struct fetch *f, u8 bytes[16], unsigned avail)
 {
     struct interp *it = v->interp;
-    struct op *op = it->split_op;
-    u8 bytes[16] = {0};
-    it->split++;
-    fetch_bytes(v, f->lin, bytes, 0, avail);
+    struct op *op = &it->op[op_index(v->rip)];
+    if (op_verify(v, op, f, bytes, &avail))
+        return op;
     op->mode = MODE_NONE;
-    decode(v, f, bytes, avail, &it->insn[OP_COUNT]);
+    decode(v, f, bytes, avail, &it->insn[op - it->op]);
     op_fill(v, op, bytes);
     return op;
 }
@@ -113,28 +126,20 @@ struct op *op_fetch(struct vcpu *v)
 {
     struct interp *it = v->interp;
     struct fetch f = fetch_begin(v);
+    u8 bytes[16] = {0};
     interp_sync(it);
     const u8 *page = mmu_code_page(v, f.lin);
     unsigned off = f.lin & ~PAGE_MASK;
-    unsigned avail = (unsigned)MIN(MIN(PAGE_SIZE - off, f.room), INSN_MAX_LEN);
-    if (unlikely(!page))
-        return fetch_split(v, &f, 1);
-    window_open(it, v->rip, &f, page);
-    if (unlikely(off >= it->code_span))
-        return fetch_split(v, &f, avail);
-    struct op *op = &it->op[op_index(v->rip)];
-    u8 bytes[16];
-    memcpy(bytes, page + off, sizeof bytes);
-    if (likely(op->rip == v->rip && op->mode == v->decode_mode && op->need)) {
-        unsigned len = it->insn[op - it->op].len;
-        if (memcmp(op->bytes, bytes, len) == 0)
-            return op;
+    if (likely(page)) {
+        window_open(it, v->rip, &f, page);
+        unsigned avail = (unsigned)MIN(MIN(PAGE_SIZE - off, f.room), INSN_MAX_LEN);
+        memcpy(bytes, page + off, avail);
+        it->split += off >= it->code_span;
+        return op_lookup(v, &f, bytes, avail);
     }
-    op->mode = MODE_NONE;
-    op->need = 0;
-    decode(v, &f, bytes, avail, &it->insn[op - it->op]);
-    op_fill(v, op, bytes);
-    return op;
+    bytes[0] = mmu_fetch(v, f.lin);
+    it->split++;
+    return op_lookup(v, &f, bytes, 1);
 }
 
 /* The general handlers, behind the fast handlers' signature. */

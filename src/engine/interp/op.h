@@ -51,9 +51,8 @@ struct interp {
     struct insn *insn;       /* the whole decoded instructions, in parallel */
     interp_handler *handler; /* the general handlers, in parallel */
     u64 code_rip, code_span;
-    const u8 *code;      /* of the byte at code_rip */
-    u64 decoded, split;  /* statistics: decoder calls, instructions outside the window */
-    struct op *split_op; /* the op for these; one past the cache proper */
+    const u8 *code;     /* of the byte at code_rip */
+    u64 decoded, split; /* statistics: decoder calls, instructions outside the window */
     bool trace;
 };
 

@@ -1,0 +1,135 @@
+/*
+ * How many guest instructions a second the interpreter executes: 64-bit integer programs, compiled by the
+ * host's compiler, in a VM without a board. bench/README.md has the command and figures.
+ */
+#include <time.h>
+#include "tests/unit/interp_vm.h"
+
+#define GUEST_FN                                                                                             \
+    __attribute__((section("guest_text"), noinline, target("general-regs-only"),                             \
+                   optimize("no-tree-vectorize", "no-tree-loop-distribute-patterns")))
+extern const u8 __start_guest_text[], __stop_guest_text[];
+
+/* Registers and a data-dependent branch. */
+GUEST_FN static u64 guest_collatz(u64 n, u8 *heap)
+{
+    u64 longest = 0;
+    for (u64 i = 1; i < n; i++) {
+        u64 x = i, steps = 0;
+        while (x != 1) {
+            x = x & 1 ? 3 * x + 1 : x >> 1;
+            steps++;
+        }
+        longest = steps > longest ? steps : longest;
+    }
+    return longest;
+}
+
+/* Memory in order, short loops. */
+GUEST_FN static u64 guest_sieve(u64 n, u8 *heap)
+{
+    u64 count = 0;
+    for (u64 i = 0; i < n; i++)
+        heap[i] = 0;
+    for (u64 i = 2; i < n; i++) {
+        if (heap[i])
+            continue;
+        count++;
+        for (u64 k = 2 * i; k < n; k += i)
+            heap[k] = 1;
+    }
+    return count;
+}
+
+/* Pointers: a binary tree, built and searched. */
+struct node {
+    struct node *left, *right;
+    u64 key;
+};
+GUEST_FN static u64 guest_tree(u64 n, u8 *heap)
+{
+    struct node *pool = (struct node *)heap, *root = NULL;
+    u64 rng = 88172645463325252ull, depth = 0;
+    for (u64 i = 0; i < n; i++) {
+        rng ^= rng << 13;
+        rng ^= rng >> 7;
+        rng ^= rng << 17;
+        struct node **at = &root;
+        while (*at) {
+            at = rng < (*at)->key ? &(*at)->left : &(*at)->right;
+            depth++;
+        }
+        pool[i] = (struct node){.key = rng};
+        *at = &pool[i];
+    }
+    return depth;
+}
+
+/* Calls and the stack. */
+GUEST_FN static u64 guest_fib(u64 n, u8 *heap)
+{
+    return n < 2 ? n : guest_fib(n - 1, heap) + guest_fib(n - 2, heap);
+}
+
+/* A hash: shifts, rotates, multiplications, byte loads. */
+GUEST_FN static u64 guest_hash(u64 n, u8 *heap)
+{
+    u64 h = 14695981039346656037ull;
+    for (u64 round = 0; round < n; round++)
+        for (u64 i = 0; i < 4096; i++) {
+            h = (h ^ heap[i]) * 1099511628211ull;
+            h = (h << 31 | h >> 33) + i;
+        }
+    return h;
+}
+
+static const struct program {
+    const char *name;
+    u64 (*fn)(u64 n, u8 *heap);
+    u64 n;
+} programs[] = {
+    {"collatz", guest_collatz, 60000}, {"sieve", guest_sieve, 1900000},
+    {"tree", guest_tree, 40000},       {"fib", guest_fib, 30},
+    {"hash", guest_hash, 800},
+};
+
+/* call *%rax; hlt */
+static const u8 start[] = {0xff, 0xd0, 0xf4};
+
+int main(void)
+{
+    struct guest *g = guest_create(1);
+    struct vcpu *v = g->cpu[0];
+    static u8 heap[MIB(2)];
+    u64 total = 0;
+    double seconds = 0;
+    int status = 0;
+    for (unsigned i = 0; i < ARRAY_LEN(programs); i++) {
+        const struct program *p = &programs[i];
+        struct timespec t0, t1;
+        guest_mode64(g, v);
+        memset(heap, 0, sizeof heap);
+        memset(guest_ptr(g, MIB(2)), 0, MIB(2));
+        guest_load(g, 0x11000, __start_guest_text, __stop_guest_text);
+        guest_load(g, GUEST_CODE, start, start + sizeof start);
+        v->gpr[RAX] = 0x11000 + ((const u8 *)(uintptr_t)p->fn - __start_guest_text);
+        v->gpr[RDI] = p->n;
+        v->gpr[RSI] = MIB(2);
+        u64 before = v->instructions;
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t0);
+        int end = guest_run(v);
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t1);
+        double s = (double)(t1.tv_sec - t0.tv_sec) + (double)(t1.tv_nsec - t0.tv_nsec) / 1e9;
+        u64 n = v->instructions - before;
+        bool right = end == -1 && v->gpr[RAX] == p->fn(p->n, heap);
+        status |= !right;
+        printf("%-8s %10llu instructions %7.1f M/s%s\n", p->name, (unsigned long long)n, (double)n / s / 1e6,
+               right ? "" : "  WRONG RESULT");
+        total += n;
+        seconds += s;
+    }
+    printf("%-8s %10llu instructions %7.1f M/s\n", "all", (unsigned long long)total,
+           (double)total / seconds / 1e6);
+    guest_destroy(g);
+    return status;
+}

@@ -84,18 +84,29 @@ static bool tsc_read(struct vcpu *v, u32 msr, u64 *value)
     return true;
 }
 
+/* A TSC deadline that is armed moves with the TSC. */
+static void tsc_move(struct vcpu *v, u64 delta)
+{
+    v->tsc_offset = (s64)((u64)v->tsc_offset + delta);
+    if (!v->apic_ops || !v->apic_ops->tsc_changed)
+        return;
+    pthread_mutex_lock(v->vm->machine_lock);
+    v->apic_ops->tsc_changed(v->apic);
+    pthread_mutex_unlock(v->vm->machine_lock);
+}
+
 /* A write to the TSC moves TSC_ADJUST by the same amount (SDM vol. 3 17.17.3). */
 static bool tsc_write(struct vcpu *v, u32 msr, u64 value)
 {
     u64 delta = value - cpu_tsc(v);
-    v->tsc_offset = (s64)((u64)v->tsc_offset + delta);
+    tsc_move(v, delta);
     v->msr.tsc_adjust += delta;
     return true;
 }
 
 static bool tsc_adjust_write(struct vcpu *v, u32 msr, u64 value)
 {
-    v->tsc_offset = (s64)((u64)v->tsc_offset + (value - v->msr.tsc_adjust));
+    tsc_move(v, value - v->msr.tsc_adjust);
     v->msr.tsc_adjust = value;
     return true;
 }

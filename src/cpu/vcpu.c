@@ -81,7 +81,7 @@ void vcpu_reset(struct vcpu *v)
 void vcpu_init(struct vcpu *v)
 {
     reset_common(v);
-    vcpu_clear(v, EVENT_NMI | EVENT_SIPI);
+    vcpu_clear(v, EVENT_NMI); /* not EVENT_SIPI: one that is here came after the INIT (port_init) */
     if (v->apic_ops) {
         pthread_mutex_lock(v->vm->machine_lock);
         v->apic_ops->init(v->apic);
@@ -129,10 +129,19 @@ static void port_sipi(void *cpu, u8 vector)
     vcpu_post(v, EVENT_SIPI);
 }
 
+static s64 port_tsc_offset(void *cpu)
+{
+    return ((struct vcpu *)cpu)->tsc_offset;
+}
+
 struct cpu_port vcpu_port(struct vcpu *v)
 {
-    return (struct cpu_port){
-        .set_intr = port_set_intr, .nmi = port_nmi, .init = port_init, .sipi = port_sipi, .cpu = v};
+    return (struct cpu_port){.set_intr = port_set_intr,
+                             .nmi = port_nmi,
+                             .init = port_init,
+                             .sipi = port_sipi,
+                             .tsc_offset = port_tsc_offset,
+                             .cpu = v};
 }
 
 void vcpu_connect_apic(struct vcpu *v, const struct apic_ops *ops, void *apic)

@@ -12,72 +12,53 @@ static void override_segment(struct decoder *d, u8 seg)
         d->segment = seg;
 }
 
-/* Consumes prefixes; returns the first byte that is none. */
+/* Notes a legacy prefix; false if the byte is none. Of F2 and F3 the last counts. */
+static bool take_prefix(struct decoder *d, u8 byte)
+{
+    switch (byte) {
+    case 0x26:
+    case 0x2e:
+    case 0x36:
+    case 0x3e:
+        override_segment(d, byte >> 3 & 3);
+        return true;
+    case 0x64:
+    case 0x65:
+        override_segment(d, byte - 0x64 + SEG_FS);
+        return true;
+    case 0x66:
+        d->opsize66 = true;
+        return true;
+    case 0x67:
+        d->insn->prefixes |= PREFIX_ADSIZE;
+        return true;
+    case 0xf0:
+        d->lock = true;
+        return true;
+    case 0xf2:
+    case 0xf3:
+        d->repeat_f2 = byte == 0xf2;
+        d->repeat_f3 = byte == 0xf3;
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* Consumes prefixes; returns the first byte that is none. REX counts only if the opcode follows it. */
 static u8 read_prefixes(struct decoder *d)
 {
-    struct insn *insn = d->insn;
     for (;;) {
         u8 byte = decoder_u8(d);
-        if (likely((byte & 0xf0) == 0x40 && d->bits == DECODE_64)) {
-            insn->rex = byte; /* counts only if the opcode follows */
-            u8 next = decoder_u8(d);
-            if (d->over)
-                return 0;
-            d->pos--;
-            if ((next & 0xf0) != 0x40) {
-                switch (next) {
-                case 0x26:
-                case 0x2e:
-                case 0x36:
-                case 0x3e:
-                case 0x64:
-                case 0x65:
-                case 0x66:
-                case 0x67:
-                case 0xf0:
-                case 0xf2:
-                case 0xf3:
-                    insn->rex = 0;
-                    break;
-                default:
-                    return decoder_u8(d);
-                }
-            }
-            continue;
-        }
-        switch (byte) {
-        case 0x26:
-        case 0x2e:
-        case 0x36:
-        case 0x3e:
-            override_segment(d, byte >> 3 & 3);
-            break;
-        case 0x64:
-        case 0x65:
-            override_segment(d, byte - 0x64 + SEG_FS);
-            break;
-        case 0x66:
-            d->opsize66 = true;
-            break;
-        case 0x67:
-            insn->prefixes |= PREFIX_ADSIZE;
-            break;
-        case 0xf0:
-            d->lock = true;
-            break;
-        case 0xf2:
-            d->repeat_f2 = true;
-            d->repeat_f3 = false;
-            break;
-        case 0xf3:
-            d->repeat_f3 = true;
-            d->repeat_f2 = false;
-            break;
-        default:
-            return byte;
-        }
         if (unlikely(d->over))
             return 0;
+        if ((byte & 0xf0) == 0x40 && d->bits == DECODE_64) {
+            d->insn->rex = byte;
+            continue;
+        }
+        if (!take_prefix(d, byte))
+            return byte;
+        d->insn->rex = 0;
     }
 }
 

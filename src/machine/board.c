@@ -13,6 +13,7 @@
 #include "devices/char/uart.h"
 #include "devices/debug/debug_exit.h"
 #include "devices/debug/testdev.h"
+#include "devices/fwcfg/fw_cfg.h"
 #include "devices/irq/ioapic.h"
 #include "devices/irq/lapic.h"
 #include "devices/irq/pic.h"
@@ -106,6 +107,7 @@ CHIP_DESTROY_RESET(pit)
 CHIP_DESTROY_RESET(rtc)
 CHIP_DESTROY_RESET(i8042)
 CHIP_DESTROY_RESET(pci_bus)
+CHIP_DESTROY_RESET(fw_cfg)
 CHIP_DESTROY_RESET(uart)
 CHIP_DESTROY_RESET(acpi_pm)
 CHIP_DESTROY(debug_exit)
@@ -219,6 +221,22 @@ static int pci_bus_row_create(struct board *b, struct error *err)
     return pci_bus_create(&b->pci_bus, &b->env, &config, err);
 }
 
+static int fw_cfg_row_create(struct board *b, struct error *err)
+{
+    const struct machine_config *config = &b->machine->config;
+    int rc = fw_cfg_create(&b->fw_cfg, &b->env, err);
+    if (rc)
+        return rc;
+    rc = fw_cfg_set_int(b->fw_cfg, FW_CFG_RAM_SIZE, ram_layout_size(&b->ram), 8);
+    if (!rc)
+        rc = fw_cfg_set_int(b->fw_cfg, FW_CFG_NB_CPUS, config->cpus, 2);
+    if (!rc)
+        rc = fw_cfg_set_int(b->fw_cfg, FW_CFG_MAX_CPUS, config->cpus, 2);
+    if (!rc)
+        rc = fw_cfg_set_int(b->fw_cfg, FW_CFG_NOGRAPHIC, 1, 2);
+    return rc ? error_set(err, -rc, "out of memory for the firmware configuration device") : 0;
+}
+
 static void uart_write_console(void *opaque, const u8 *data, size_t len)
 {
     struct board *b = opaque;
@@ -309,6 +327,7 @@ static const struct board_device {
     {"keyboard controller", i8042_row_create, i8042_row_destroy, i8042_row_reset},
     {"PCI bus", pci_bus_row_create, pci_bus_row_destroy, pci_bus_row_reset},
     {"ACPI power management", acpi_pm_row_create, acpi_pm_row_destroy, acpi_pm_row_reset},
+    {"firmware configuration", fw_cfg_row_create, fw_cfg_row_destroy, fw_cfg_row_reset},
     {"COM1", uart_row_create, uart_row_destroy, uart_row_reset},
     {"exit port", debug_exit_row_create, debug_exit_row_destroy, NULL},
     {"test device", testdev_row_create, testdev_row_destroy, testdev_row_reset},

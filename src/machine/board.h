@@ -30,6 +30,7 @@ struct board {
     struct i8042 *i8042;
     struct pci_bus *pci_bus;
     struct acpi_pm *acpi_pm;
+    struct fw_cfg *fw_cfg;
     struct debug_exit *debug_exit;
     struct testdev *testdev;
     size_t created; /* rows of the device table */

@@ -297,6 +297,11 @@ static void test_poll(void)
 static void test_init(void)
 {
     setup();
+    set(4, true);
+    set(4, false);
+    set(4, true);
+    CHECK(!intr.level); /* power-on: nothing comes through */
+    set(4, false);
     pc_init(1);
     set(3, true);
     CHECK_EQ(pic_ack(pic), 0x23);

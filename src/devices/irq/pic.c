@@ -368,7 +368,8 @@ void pic_reset(struct pic *pic)
     for (unsigned n = 0; n < 2; n++) {
         struct pic_chip *c = &pic->chip[n];
         u8 lines = c->lines;
-        *c = (struct pic_chip){.lines = lines, .lowest = 7, .icw4 = ICW4_8086};
+        /* Before its initialization a chip does nothing of use: all inputs are masked. */
+        *c = (struct pic_chip){.lines = lines, .imr = 0xff, .lowest = 7, .icw4 = ICW4_8086};
     }
     /* The cascade of a chip set's pair is wired, whatever was programmed before. */
     pic->chip[MASTER].icw3 = BIT(CASCADE);

@@ -1,6 +1,6 @@
 /*
- * Random instructions from the rows of the instruction table: prefixes, fields and operands are chosen to satisfy a row, the
- * decoder then accepts or refuses. A new row is covered by itself.
+ * Random instructions from the rows of the instruction table: prefixes, fields and operands are chosen to
+ * satisfy a row, the decoder then accepts or refuses. A new row is covered by itself.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -8,7 +8,8 @@
 #include "tests/oracle/oracle.h"
 #include "cpu/decode/form.h" /* last: short macro names */
 
-/* What is not run: results that differ from run to run, the kernel's own tables, transfers that leave the sequence. */
+/* What is not run: results that differ from run to run, the kernel's own tables, transfers that leave the
+ * sequence. */
 static bool id_is_excluded(u16 id)
 {
     switch (id) {
@@ -51,6 +52,8 @@ static bool form_is_wanted(const struct generator *g, const struct insn_form *f)
         return false;
     if (!model_has(g->model, info->feature) || !model_has(g->model, info->feature2))
         return false;
+    if (g->klass >= 0 && info->klass != g->klass)
+        return false;
     if (g->only && strncmp(info->name, g->only, strlen(g->only)) != 0)
         return false;
     switch (info->klass) {
@@ -60,8 +63,8 @@ static bool form_is_wanted(const struct generator *g, const struct insn_form *f)
     case CLASS_SYSTEM:
         if (info->attrs & ATTR_PRIVILEGED)
             return false;
-        return f->id == INSN_XSAVE || f->id == INSN_XSAVEOPT || f->id == INSN_XSAVEC || f->id == INSN_XRSTOR ||
-               f->id == INSN_FXSAVE || f->id == INSN_FXRSTOR || f->id == INSN_XGETBV;
+        return f->id == INSN_XSAVE || f->id == INSN_XSAVEOPT || f->id == INSN_XSAVEC ||
+               f->id == INSN_XRSTOR || f->id == INSN_FXSAVE || f->id == INSN_FXRSTOR || f->id == INSN_XGETBV;
     default:
         break;
     }
@@ -94,9 +97,10 @@ void generator_select(struct generator *g)
 /* Lines of 64 bytes: integers, floating-point numbers of every kind and width, zeros, ones. */
 static void pool_fill(u8 *pool)
 {
-    static const u32 floats[] = {0,          0x80000000, 0x3f800000, 0xbf800000, 0x7f800000, 0xff800000, 0x7fc00000,
-                                 0x7f800001, 0xffc12345, 0x00000001, 0x807fffff, 0x00800000, 0x7f7fffff, 0x4b000001,
-                                 0x4f000000, 0xcf000000, 0x5f000000, 0x3f000000, 0x40490fdb, 0x33800000};
+    static const u32 floats[] = {0,          0x80000000, 0x3f800000, 0xbf800000, 0x7f800000,
+                                 0xff800000, 0x7fc00000, 0x7f800001, 0xffc12345, 0x00000001,
+                                 0x807fffff, 0x00800000, 0x7f7fffff, 0x4b000001, 0x4f000000,
+                                 0xcf000000, 0x5f000000, 0x3f000000, 0x40490fdb, 0x33800000};
     static const u64 doubles[] = {0,
                                   1ull << 63,
                                   0x3ff0000000000000,
@@ -124,7 +128,8 @@ static void pool_fill(u8 *pool)
             case 0: /* special floats, and ordinary ones near 1 */
             case 1:
                 value = kind ? (r & 0x807fffff807fffff) | 0x3f8000003f800000
-                             : floats[r % ARRAY_LEN(floats)] | (u64)floats[(r >> 32) % ARRAY_LEN(floats)] << 32;
+                             : floats[r % ARRAY_LEN(floats)] | (u64)floats[(r >> 32) % ARRAY_LEN(floats)]
+                                                                   << 32;
                 break;
             case 2:
             case 3:
@@ -205,8 +210,8 @@ static bool form_may_use_memory(const struct insn_form *f)
     u64 m = f->match & (MEM | REG);
     if (m == REG || (f->match & NOMOD))
         return false;
-    return m == MEM || uses_source(f, SRC_E, SRC_M) || uses_source(f, SRC_Q, SRC_Q) || uses_source(f, SRC_W, SRC_W) ||
-           uses_source(f, SRC_VM, SRC_VM) || uses_source(f, SRC_KE, SRC_KE);
+    return m == MEM || uses_source(f, SRC_E, SRC_M) || uses_source(f, SRC_Q, SRC_Q) ||
+           uses_source(f, SRC_W, SRC_W) || uses_source(f, SRC_VM, SRC_VM) || uses_source(f, SRC_KE, SRC_KE);
 }
 
 /* Registers that hold pointers at first: state.c. */
@@ -220,8 +225,8 @@ static void choose_operands(struct builder *b)
 {
     u64 *rng = b->rng;
     bool vsib = uses_source(b->form, SRC_VM, SRC_VM);
-    b->memory = form_may_use_memory(b->form) &&
-                ((b->form->match & (MEM | REG)) == MEM || uses_source(b->form, SRC_M, SRC_M) || rng_chance(rng, 45));
+    b->memory = form_may_use_memory(b->form) && ((b->form->match & (MEM | REG)) == MEM ||
+                                                 uses_source(b->form, SRC_M, SRC_M) || rng_chance(rng, 45));
     b->reg = (u8)(b->form->match & 0x3fc0ull ? pick(b, 0x3fc0ull) : rng_below(rng, 32));
     b->vvvv = (u8)rng_below(rng, 32);
     if (!b->memory) {
@@ -319,7 +324,8 @@ static void put_vex(struct builder *b)
 {
     const struct insn_form *f = b->form;
     unsigned r, x, base;
-    bool uses_vvvv = uses_source(f, SRC_H, SRC_H) || uses_source(f, SRC_B, SRC_B) || uses_source(f, SRC_KH, SRC_KH);
+    bool uses_vvvv =
+        uses_source(f, SRC_H, SRC_H) || uses_source(f, SRC_B, SRC_B) || uses_source(f, SRC_KH, SRC_KH);
     unsigned vvvv = uses_vvvv ? b->vvvv & (uses_source(f, SRC_KH, SRC_KH) ? 7 : 15) : 0;
     unsigned w = f->match & (W0 | W1) ? pick(b, W0 | W1) : rng_below(b->rng, 2);
     unsigned l = f->match & (L0 | L1) ? pick(b, L0 | L1) : rng_below(b->rng, 2);
@@ -349,7 +355,8 @@ static void put_evex(struct builder *b)
     const struct insn_form *f = b->form;
     u64 *rng = b->rng, match = f->match;
     unsigned r, x, base;
-    bool uses_vvvv = uses_source(f, SRC_H, SRC_H) || uses_source(f, SRC_B, SRC_B) || uses_source(f, SRC_KH, SRC_KH);
+    bool uses_vvvv =
+        uses_source(f, SRC_H, SRC_H) || uses_source(f, SRC_B, SRC_B) || uses_source(f, SRC_KH, SRC_KH);
     unsigned vvvv = uses_vvvv ? b->vvvv & (uses_source(f, SRC_B, SRC_B) ? 15 : 31) : 0;
     unsigned w = match & (W0 | W1) ? pick(b, W0 | W1) : rng_below(rng, 2);
     unsigned l = match & (L0 | L1 | L2) ? pick(b, L0 | L1 | L2) : rng_below(rng, 3);
@@ -406,11 +413,12 @@ static bool clobbers_pointer(const struct insn *insn)
     insn_gpr_use(insn, &read, &written);
     if (insn->info->klass == CLASS_STRING)
         return false;
-    return written & (BIT(RBX) | BIT(RBP) | BIT(RSI) | BIT(RDI) | BIT(RSP) | BIT(R12) | BIT(R13) | BIT(R14) | BIT(R15));
+    return written &
+           (BIT(RBX) | BIT(RBP) | BIT(RSI) | BIT(RDI) | BIT(RSP) | BIT(R12) | BIT(R13) | BIT(R14) | BIT(R15));
 }
 
-static bool instruction_generate(struct generator *g, struct sequence *s, u64 *rng, u8 *at, u64 address, struct insn *insn,
-                                 u32 undefined)
+static bool instruction_generate(struct generator *g, struct sequence *s, u64 *rng, u8 *at, u64 address,
+                                 struct insn *insn, u32 undefined)
 {
     unsigned mode = (s->code32 ? DECODE_32 : DECODE_64) | (g->model->vendor == VENDOR_AMD ? DECODE_AMD : 0);
     for (unsigned tries = 0; tries < 200; tries++) {
@@ -471,8 +479,9 @@ void sequence_generate(struct generator *g, struct sequence *s, u64 seed)
     while (s->count < wanted) {
         struct insn insn;
         unsigned len;
-        if (!g->only && !undefined && rng_chance(&rng, 4)) {
-            len = rng_chance(&rng, 70) ? branch_generate(&rng, s->code + at) : popf_generate(&rng, s->code + at);
+        if (!g->only && g->klass < 0 && !undefined && rng_chance(&rng, 4)) {
+            len = rng_chance(&rng, 70) ? branch_generate(&rng, s->code + at)
+                                       : popf_generate(&rng, s->code + at);
         } else if (instruction_generate(g, s, &rng, s->code + at, sequence_base(s) + at, &insn, undefined)) {
             len = insn.len;
             undefined = (undefined & ~insn.info->flags_write) | insn.info->flags_undef;

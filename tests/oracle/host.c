@@ -13,20 +13,21 @@
 #include "base/bytes.h"
 #include "tests/oracle/oracle.h"
 
-#define AREA_SIZE 4096
+#define AREA_SIZE    4096
+#define EXIT_POINTER 0xc00 /* in the code page */
 
 /* Shared with the assembly below by offset. */
 struct frame {
-    u64 gpr[16];            /* 0 */
-    u64 rflags;             /* 128 */
-    u64 host_rsp;           /* 136 */
-    u64 target;             /* 144: where the last jump of the entry goes */
-    u64 far_offset;         /* 152: m16:32 of 32-bit code */
-    u64 rfbm;               /* 160 */
-    u64 host_fs, guest_fs;  /* 168, 176 */
-    u64 out_rflags;         /* 184 */
-    u64 out_gpr[16];        /* 192 */
-    u64 running;            /* 320 */
+    u64 gpr[16];           /* 0 */
+    u64 rflags;            /* 128 */
+    u64 host_rsp;          /* 136 */
+    u64 target;            /* 144: where the last jump of the entry goes */
+    u64 far_offset;        /* 152: m16:32 of 32-bit code */
+    u64 rfbm;              /* 160 */
+    u64 host_fs, guest_fs; /* 168, 176 */
+    u64 out_rflags;        /* 184 */
+    u64 out_gpr[16];       /* 192 */
+    u64 running;           /* 320 */
     u64 pad[7];
     u8 area[AREA_SIZE];     /* 384 */
     u8 out_area[AREA_SIZE]; /* 4480 */
@@ -156,7 +157,8 @@ void oracle_signal_c(int signo, siginfo_t *info, void *context)
 
 static u8 *map_at(u64 base, size_t size, int prot)
 {
-    void *p = mmap((void *)base, size, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | MAP_POPULATE, -1, 0);
+    void *p = mmap((void *)base, size, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | MAP_POPULATE,
+                   -1, 0);
     return p == (void *)base ? p : NULL;
 }
 
@@ -280,8 +282,9 @@ static void write_code(const struct sequence *s, unsigned count)
         store_le16(p + 4, 0x33);
         p = code + 0x800;
     }
-    memcpy(p, "\xff\x25\x00\x00\x00\x00", 6);
-    store_le64(p + 6, (u64)(uintptr_t)oracle_exit);
+    memcpy(p, "\xff\x25", 2);
+    store_le32(p + 2, (u32)(code + EXIT_POINTER - (p + 6)));
+    store_le64(code + EXIT_POINTER, (u64)(uintptr_t)oracle_exit); /* aligned: AC may be set */
 }
 
 void host_run(const struct generator *g, const struct sequence *s, unsigned count, struct outcome *out)

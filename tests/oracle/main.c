@@ -1,7 +1,8 @@
 /*
  * oracle: compares an engine with the host CPU.
  *
- *   oracle [--engine interp] [--cpu host] [--seed N] [--count N] [--only MNEMONIC] [--mode 32|64] [--length N] [--fail N] [-v]
+ *   oracle [--engine interp] [--cpu host] [--seed N] [--count N] [--only MNEMONIC] [--class CLASS] [--mode
+ * 32|64] [--length N] [--fail N] [-v]
  *
  * Sequence i of a run has seed N + i: a failing one is repeated with --seed and --count 1.
  */
@@ -60,8 +61,8 @@ static void report(struct subject *subject, const struct generator *g, const str
         print_instruction(s, i);
     host_run(g, s, n - 1, &before);
     struct machine_state *m = &before.state;
-    printf("#   before it: rflags %llx mxcsr %x fcw %x fsw %x ftw %x\n", (unsigned long long)m->rflags, m->vector.mxcsr,
-           m->vector.fcw, m->vector.fsw, m->vector.ftw);
+    printf("#   before it: rflags %llx mxcsr %x fcw %x fsw %x ftw %x\n", (unsigned long long)m->rflags,
+           m->vector.mxcsr, m->vector.fcw, m->vector.fsw, m->vector.ftw);
     for (unsigned i = 0; i < 16; i += 4)
         printf("#   r%-2u %016llx %016llx %016llx %016llx\n", i, (unsigned long long)m->gpr[i],
                (unsigned long long)m->gpr[i + 1], (unsigned long long)m->gpr[i + 2],
@@ -104,10 +105,23 @@ static int run(const struct options *o, struct generator *g, struct subject *sub
     clock_gettime(CLOCK_MONOTONIC, &b);
     double seconds = (double)(b.tv_sec - a.tv_sec) + (double)(b.tv_nsec - a.tv_nsec) / 1e9;
     printf("# %llu sequences, %llu instructions, %llu ended by an exception, %u + %u table rows, %.1f s\n",
-           (unsigned long long)done, (unsigned long long)instructions, (unsigned long long)faults, g->form_count[0],
-           g->form_count[1], seconds);
+           (unsigned long long)done, (unsigned long long)instructions, (unsigned long long)faults,
+           g->form_count[0], g->form_count[1], seconds);
     printf("%llu passed, %llu failed\n", (unsigned long long)(done - failed), (unsigned long long)failed);
     return failed != 0;
+}
+
+static int find_class(const char *name)
+{
+    static const char *const names[] = {
+        [CLASS_INT] = "int", [CLASS_BRANCH] = "branch", [CLASS_STRING] = "string", [CLASS_SYSTEM] = "system",
+        [CLASS_IO] = "io",   [CLASS_X87] = "x87",       [CLASS_MMX] = "mmx",       [CLASS_SSE] = "sse",
+        [CLASS_VEX] = "vex", [CLASS_EVEX] = "evex"};
+    for (unsigned i = 0; i < ARRAY_LEN(names); i++)
+        if (!strcmp(names[i], name))
+            return (int)i;
+    fprintf(stderr, "oracle: no class \"%s\"\n", name);
+    exit(2);
 }
 
 static const struct engine_ops *find_engine(const char *name)
@@ -121,12 +135,14 @@ static const struct engine_ops *find_engine(const char *name)
 int main(int argc, char **argv)
 {
     static const struct option long_options[] = {
-        {"engine", 1, 0, 'e'}, {"cpu", 1, 0, 'c'},    {"seed", 1, 0, 's'}, {"count", 1, 0, 'n'},
-        {"only", 1, 0, 'o'},   {"mode", 1, 0, 'm'},   {"fail", 1, 0, 'f'}, {"length", 1, 0, 'l'},
-        {0},
+        {"engine", 1, 0, 'e'}, {"cpu", 1, 0, 'c'},
+        {"seed", 1, 0, 's'},   {"count", 1, 0, 'n'},
+        {"only", 1, 0, 'o'},   {"mode", 1, 0, 'm'},
+        {"fail", 1, 0, 'f'},   {"length", 1, 0, 'l'},
+        {"class", 1, 0, 'k'},  {0},
     };
     struct options o = {.engine = "interp", .cpu = "host", .seed = 1, .count = 100000, .max_failures = 10};
-    static struct generator g;
+    static struct generator g = {.klass = -1};
     for (int c; (c = getopt_long(argc, argv, "v", long_options, NULL)) != -1;) {
         switch (c) {
         case 'e':
@@ -143,6 +159,9 @@ int main(int argc, char **argv)
             break;
         case 'o':
             g.only = optarg;
+            break;
+        case 'k':
+            g.klass = find_class(optarg);
             break;
         case 'm':
             g.mode = atoi(optarg);

@@ -1,6 +1,6 @@
 /*
- * The host CPU as an oracle: random user-mode instruction sequences run on the host and on an engine, from the same state; all
- * that a program can see afterwards must be the same.
+ * The host CPU as an oracle: random user-mode instruction sequences run on the host and on an engine, from
+ * the same state; all that a program can see afterwards must be the same.
  *
  * A test program: unlike src/, it keeps its few facts about the host process in statics.
  */
@@ -57,7 +57,7 @@ struct outcome {
 struct sequence {
     u64 seed;
     bool code32;
-    unsigned count; /* instructions */
+    unsigned count;                   /* instructions */
     unsigned start[SEQUENCE_MAX + 1]; /* their offsets; start[count] is the length */
     u8 code[CODE_MAX];
     u32 flags_undefined[SEQUENCE_MAX + 1]; /* after n instructions: flags that the manual leaves undefined */
@@ -90,10 +90,11 @@ static inline bool rng_chance(u64 *rng, unsigned percent)
 /* generate.c: the table rows that may be used, and sequences from them. */
 struct generator {
     const struct cpu_model *model;
-    const char *only;   /* a mnemonic's prefix, or NULL */
-    int mode;           /* 0: both, 32, 64 */
-    unsigned length;    /* instructions a sequence, 0: random */
-    u8 *pool;           /* random lines of 64 bytes of many kinds */
+    const char *only; /* a mnemonic's prefix, or NULL */
+    int klass;        /* enum insn_class, or -1 for all */
+    int mode;         /* 0: both, 32, 64 */
+    unsigned length;  /* instructions a sequence, 0: random */
+    u8 *pool;         /* random lines of 64 bytes of many kinds */
     unsigned form_count[2];
     u16 forms[2][8192]; /* indexes into insn_forms, by code32 */
 };
@@ -105,7 +106,8 @@ void sequence_generate(struct generator *g, struct sequence *s, u64 seed);
 /* state.c: random initial states. */
 void state_generate(struct generator *g, struct sequence *s, u64 *rng);
 
-/* host.c: the host. `count` instructions of the sequence are run. The outcome's pointers stay valid until the next run. */
+/* host.c: the host. `count` instructions of the sequence are run. The outcome's pointers stay valid until the
+ * next run. */
 int host_init(void);
 void host_run(const struct generator *g, const struct sequence *s, unsigned count, struct outcome *out);
 
@@ -117,7 +119,7 @@ void subject_run(struct subject *subject, const struct generator *g, const struc
                  struct outcome *out);
 
 /* compare.c: true if they agree; else says where, if `print`. */
-bool outcome_equal(const struct sequence *s, unsigned count, const struct outcome *host, const struct outcome *subject,
-                   bool print);
+bool outcome_equal(const struct sequence *s, unsigned count, const struct outcome *host,
+                   const struct outcome *subject, bool print);
 
 #endif

@@ -1,4 +1,5 @@
-/* Random initial states: registers that point into memory, counters, and values that floating point finds interesting. */
+/* Random initial states: registers that point into memory, counters, and values that floating point finds
+ * interesting. */
 #include <string.h>
 #include "base/bytes.h"
 #include "tests/oracle/oracle.h"
@@ -21,9 +22,22 @@ static u64 random_pointer(u64 *rng)
 
 static u64 random_value(u64 *rng)
 {
-    static const u64 edges[] = {0,          1,          2,          0x7f,          0x80,       0xff,
-                                0x7fff,     0x8000,     0xffff,     0x7fffffff,    0x80000000, 0xffffffff,
-                                0x7fffffffffffffff,     0x8000000000000000,        ~0ull,      ~1ull};
+    static const u64 edges[] = {0,
+                                1,
+                                2,
+                                0x7f,
+                                0x80,
+                                0xff,
+                                0x7fff,
+                                0x8000,
+                                0xffff,
+                                0x7fffffff,
+                                0x80000000,
+                                0xffffffff,
+                                0x7fffffffffffffff,
+                                0x8000000000000000,
+                                ~0ull,
+                                ~1ull};
     switch (rng_below(rng, 6)) {
     case 0:
         return edges[rng_below(rng, ARRAY_LEN(edges))];
@@ -46,7 +60,8 @@ static void gpr_generate(struct sequence *s, u64 *rng)
         gpr[i] = random_value(rng);
     for (unsigned i = 0; i < ARRAY_LEN(pointers); i++)
         gpr[pointers[i]] = random_pointer(rng);
-    gpr[RSP] = DATA_BASE + PAGE_SIZE + rng_below(rng, 32) * 8 - 128 + (rng_chance(rng, 5) ? rng_below(rng, 8) : 0);
+    gpr[RSP] =
+        DATA_BASE + PAGE_SIZE + rng_below(rng, 32) * 8 - 128 + (rng_chance(rng, 5) ? rng_below(rng, 8) : 0);
     if (rng_chance(rng, 80))
         gpr[RCX] = rng_below(rng, 12);
     gpr[R8] = rng_below(rng, 8);
@@ -58,14 +73,15 @@ static void gpr_generate(struct sequence *s, u64 *rng)
 
 static void x87_generate(struct generator *g, struct vector_state *vs, u64 *rng)
 {
-    static const u16 exponents[] = {0, 1, 0x3ffe, 0x3fff, 0x4000, 0x400e, 0x403e, 0x7ffe, 0x7fff, 0x3f80, 0x407e};
+    static const u16 exponents[] = {0,      1,      0x3ffe, 0x3fff, 0x4000, 0x400e,
+                                    0x403e, 0x7ffe, 0x7fff, 0x3f80, 0x407e};
     static const u64 significands[] = {0, 1ull << 63, 3ull << 62, ~0ull, 1, 1ull << 62, 0xa000000000000000};
     vs->fcw = (u16)(0x40 | (rng_next(rng) & 0x0f00) | (rng_chance(rng, 85) ? 0x3f : rng_next(rng) & 0x3f));
     vs->fsw = (u16)(rng_next(rng) & 0x7f00 & (rng_chance(rng, 50) ? 0x3800 : ~0));
     if (rng_chance(rng, 20))
         vs->fsw |= rng_next(rng) & 0x7f;
     if (rng_chance(rng, 90))
-        vs->fsw &= (u16)~(~vs->fcw & 0x3f);
+        vs->fsw &= (u16) ~(~vs->fcw & 0x3f);
     if (vs->fsw & ~vs->fcw & 0x3f)
         vs->fsw |= 0x8080;
     vs->ftw = (u8)(rng_chance(rng, 70) ? 0xff : rng_next(rng));

@@ -1,6 +1,7 @@
 /*
- * The engine's side: a VM whose only program is the sequence, in user mode. Every exception goes to a HLT of its own at CPL 0, so
- * that any engine can be under test: run returns VCPU_HALTED, RIP tells the vector, the stack has the rest.
+ * The engine's side: a VM whose only program is the sequence, in user mode. Every exception goes to a HLT of
+ * its own at CPL 0, so that any engine can be under test: run returns VCPU_HALTED, RIP tells the vector, the
+ * stack has the rest.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +13,7 @@
 
 /* Guest-physical layout. */
 enum {
-    PA_TABLES = 0x1000, /* page tables, allocated upwards */
+    PA_TABLES = 0x1000,  /* page tables, allocated upwards */
     PA_SYSTEM = 0x40000, /* GDT, TSS; at SYSTEM_BASE */
     PA_IDT = 0x41000,
     PA_STACK = 0x42000,
@@ -73,12 +74,9 @@ static void build_memory(struct subject *s)
         u64 lin, pa;
         unsigned pages, flags;
     } map[] = {
-        {SYSTEM_BASE, PA_SYSTEM, 4, PTE_RW},
-        {DATA_BASE, PA_DATA, 2, PTE_RW | PTE_US},
-        {RODATA_BASE, PA_RODATA, 1, PTE_US},
-        {CODE32_BASE, PA_CODE32, 1, PTE_RW | PTE_US},
-        {CODE64_BASE, PA_CODE64, 1, PTE_RW | PTE_US},
-        {FAR_BASE, PA_FAR, 1, PTE_RW | PTE_US},
+        {SYSTEM_BASE, PA_SYSTEM, 4, PTE_RW},          {DATA_BASE, PA_DATA, 2, PTE_RW | PTE_US},
+        {RODATA_BASE, PA_RODATA, 1, PTE_US},          {CODE32_BASE, PA_CODE32, 1, PTE_RW | PTE_US},
+        {CODE64_BASE, PA_CODE64, 1, PTE_RW | PTE_US}, {FAR_BASE, PA_FAR, 1, PTE_RW | PTE_US},
     };
     s->next_table = PA_TABLES + PAGE_SIZE;
     for (unsigned i = 0; i < ARRAY_LEN(map); i++)
@@ -86,7 +84,12 @@ static void build_memory(struct subject *s)
             map_page(s, map[i].lin + n * PAGE_SIZE, map[i].pa + n * PAGE_SIZE, map[i].flags);
     memset(at(s, PA_RODATA), 0x5a, PAGE_SIZE);
     /* The selectors are Linux's: 10h, 18h kernel; 23h, 2Bh, 33h user. */
-    static const u64 gdt[] = {0, 0, 0x00af9b000000ffff, 0x00cf93000000ffff, 0x00cffb000000ffff, 0x00cff3000000ffff,
+    static const u64 gdt[] = {0,
+                              0,
+                              0x00af9b000000ffff,
+                              0x00cf93000000ffff,
+                              0x00cffb000000ffff,
+                              0x00cff3000000ffff,
                               0x00affb000000ffff};
     memcpy(at(s, PA_SYSTEM), gdt, sizeof gdt);
     store_le64(at(s, PA_SYSTEM + 0x800 + 4), STACK_TOP); /* RSP0 */

@@ -23,9 +23,7 @@ static u64 gather_linear(struct vcpu *v, const struct insn *insn, const struct g
     const u8 *p = v->fpu.zmm[insn->mem.index] + i * g->index;
     s64 index = g->index == 4 ? (s32)load_le32(p) : (s64)load_le64(p);
     u64 ea = interp_ea_reg(v, insn, insn->mem.base) + (u64)insn->mem.disp + ((u64)index << insn->mem.scale);
-    u64 lin = seg_linear(v, insn->mem.seg, ea & MASK(insn->adsize * 8), g->data, access);
-    native_check_align(v, lin, g->data);
-    return lin;
+    return seg_linear(v, insn->mem.seg, ea & MASK(insn->adsize * 8), g->data, access);
 }
 
 static void gather_element(struct vcpu *v, const struct insn *insn, const struct gather *g, unsigned i)
@@ -38,13 +36,9 @@ static void gather_element(struct vcpu *v, const struct insn *insn, const struct
 static void gather_vex(struct vcpu *v, const struct insn *insn, const struct gather *g)
 {
     u8 *mask = v->fpu.zmm[insn->opnd[2].reg];
-    /* Every element of the mask becomes all of its sign bit first. */
-    for (unsigned i = 0; i < g->count; i++)
-        memset(mask + i * g->data, mask[(i + 1) * g->data - 1] & 0x80 ? 0xff : 0, g->data);
     for (unsigned i = 0; i < g->count; i++) {
-        if (!mask[i * g->data])
-            continue;
-        gather_element(v, insn, g, i);
+        if (mask[(i + 1) * g->data - 1] & 0x80)
+            gather_element(v, insn, g, i);
         memset(mask + i * g->data, 0, g->data);
     }
     memset(mask, 0, 64);

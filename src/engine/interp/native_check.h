@@ -172,6 +172,8 @@ static inline u32 native_mxcsr_mask(const struct vcpu *v)
 
 /* x87 state as the manual resets it (FNINIT), and FSW.ES/B from the masks. */
 void x87_reset(struct vcpu *v);
+/* Moves the top of the stack: the physical registers stay, st[] follows TOP. */
+void x87_set_top(struct fpu *fpu, unsigned top);
 void x87_update_summary(struct vcpu *v);
 
 /* FCW as the register keeps it: bit 6 reads as one, bits 7 and 13..15 as zero. */

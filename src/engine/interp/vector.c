@@ -61,55 +61,65 @@ static bool is_aligned_move(const struct insn *insn)
     }
 }
 
+/* AMD's processors do not demand alignment of the SHA extensions' operands, whatever the manuals say. */
+static bool is_sha(const struct insn *insn)
+{
+    return (insn->map == 2 && insn->opcode >= 0xc8 && insn->opcode <= 0xcd) ||
+           (insn->map == 3 && insn->opcode == 0xcc);
+}
+
+/* Does an operand that is not aligned raise #GP(0)? */
+static bool demands_alignment(const struct vcpu *v, const struct insn *insn, unsigned size)
+{
+    u32 attrs = insn->info->attrs;
+    if (insn->encoding != ENC_LEGACY)
+        return attrs & ATTR_ALIGNED;
+    if (size != 16 || (attrs & ATTR_UNALIGNED_OK))
+        return false;
+    if (is_sha(insn) && v->vm->model.vendor == VENDOR_AMD)
+        return false;
+    /* AMD's misaligned mode (APM vol. 2 11.6.2): MXCSR.MM leaves it to #AC, but for plain moves. */
+    return is_aligned_move(insn) || !(v->fpu.mxcsr & BIT(17));
+}
+
 u64 native_operand(struct vcpu *v, const struct insn *insn, unsigned size, enum mmu_access access)
 {
-    u64 lin = interp_mem_linear(v, insn, size, access);
-    u32 attrs = insn->info->attrs;
-    if (insn->encoding != ENC_LEGACY) {
-        if (unlikely((attrs & ATTR_ALIGNED) && (lin & (size - 1))))
-            cpu_raise_gp0(v);
-    } else if (size == 16 && !(attrs & ATTR_UNALIGNED_OK) && unlikely(lin & 15)) {
-        /* AMD's misaligned mode (APM vol. 2 11.6.2): MXCSR.MM leaves it to #AC, but for plain moves. */
-        if (is_aligned_move(insn) || !(v->fpu.mxcsr & BIT(17)))
-            cpu_raise_gp0(v);
-    }
-    native_check_align(v, lin, size & (size - 1) ? 8 : size);
+    u64 ea = interp_ea(v, insn);
+    u64 flat = ea + v->seg[insn->mem.seg].base;
+    if (unlikely(flat & (size - 1)) && demands_alignment(v, insn, size))
+        cpu_raise_gp0(v);
+    u64 lin = seg_linear(v, insn->mem.seg, ea, size, access);
+    native_check_align(v, lin, size & (size - 1) ? 8 : MIN(size, 16u));
     return lin;
+}
+
+void x87_set_top(struct fpu *fpu, unsigned top)
+{
+    unsigned by = (top - (fpu->fsw >> 11)) & 7;
+    if (by) {
+        u8 st[8][16];
+        __builtin_memcpy(st, fpu->st, sizeof st);
+        for (unsigned i = 0; i < 8; i++)
+            __builtin_memcpy(fpu->st[i], st[(i + by) & 7], 16);
+    }
+    fpu->fsw = (u16)((fpu->fsw & ~FSW_TOP) | top << 11);
 }
 
 void native_mmx_enter(struct vcpu *v)
 {
-    struct fpu *fpu = &v->fpu;
-    unsigned top = fpu->fsw >> 11 & 7;
-    if (top) { /* st[] is in stack order: make it physical */
-        u8 st[8][16];
-        __builtin_memcpy(st, fpu->st, sizeof st);
-        for (unsigned i = 0; i < 8; i++)
-            __builtin_memcpy(fpu->st[(i + top) & 7], st[i], 16);
-        fpu->fsw &= (u16)~FSW_TOP;
-    }
-    fpu->ftw = 0xff;
-    fpu->xinuse |= BIT(XSTATE_X87);
+    x87_set_top(&v->fpu, 0);
+    v->fpu.ftw = 0xff;
+    v->fpu.xinuse |= BIT(XSTATE_X87);
 }
 
-/* Runs the stub of an instruction with MMX registers. The x87 register file becomes an MMX one only if it
- * completes. */
+/* Runs the stub of an instruction with MMX registers. The x87 register file becomes an MMX one even if #XM
+ * follows. */
 static void run_mmx(struct vcpu *v, const struct insn *insn, const struct stub *stub)
 {
     struct fpu *fpu = &v->fpu;
-    u16 fsw = fpu->fsw;
-    u8 ftw = fpu->ftw, st[8][16];
-    bool rotate = fsw & FSW_TOP;
-    if (rotate)
-        __builtin_memcpy(st, fpu->st, sizeof st);
     native_mmx_enter(v);
-    if (unlikely(!stub_run(v->native, stub, v))) {
-        fpu->fsw = fsw;
-        fpu->ftw = ftw;
-        if (rotate)
-            __builtin_memcpy(fpu->st, st, sizeof st);
+    if (unlikely(!stub_run(v->native, stub, v)))
         native_raise_host_fault(v);
-    }
     for (unsigned i = 0; i < insn->nopnds; i++)
         if (insn->opnd[i].kind == OPND_MMX && (insn->opnd[i].access & ACCESS_W))
             store_le16(fpu->st[insn->opnd[i].reg] + 8, 0xffff);
@@ -118,7 +128,7 @@ static void run_mmx(struct vcpu *v, const struct insn *insn, const struct stub *
 void vector_run(struct vcpu *v, const struct insn *insn)
 {
     const struct stub *stub = stub_of(v->native, insn, STUB_VECTOR);
-    if (unlikely(insn->info->klass == CLASS_MMX)) {
+    if (unlikely(insn->info->klass == CLASS_MMX) && uses_register_kind(insn, OPND_MMX)) {
         run_mmx(v, insn, stub);
     } else if (unlikely(!stub_run(v->native, stub, v))) {
         native_raise_host_fault(v);
@@ -129,10 +139,12 @@ void vector_run(struct vcpu *v, const struct insn *insn)
 void vector_check(struct vcpu *v, const struct insn *insn)
 {
     switch (insn->info->klass) {
-    case CLASS_MMX: /* with an XMM register too (CVTPI2PS, MOVQ2DQ, ...) it takes both enables */
+    case CLASS_MMX: /* with an XMM register (CVTPI2PS, MOVQ2DQ, ...) it takes SSE's enables; x87 counts for
+                       MMX ones */
         if (uses_register_kind(insn, OPND_VEC))
             native_check_sse(v);
-        native_check_mmx(v);
+        if (uses_register_kind(insn, OPND_MMX))
+            native_check_mmx(v);
         break;
     case CLASS_SSE:
         native_check_sse(v);

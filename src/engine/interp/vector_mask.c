@@ -14,9 +14,7 @@ struct element_set {
 static u64 element_linear(struct vcpu *v, const struct insn *insn, u64 ea, unsigned size,
                           enum mmu_access access)
 {
-    u64 lin = seg_linear(v, insn->mem.seg, ea & MASK(insn->adsize * 8), size, access);
-    native_check_align(v, lin, size);
-    return lin;
+    return seg_linear(v, insn->mem.seg, ea & MASK(insn->adsize * 8), size, access);
 }
 
 /* A host pointer to the whole operand, if all of it is plain RAM in one page; no checks are skipped that
@@ -153,11 +151,15 @@ void vector_execute_masked(struct vcpu *v, const struct insn *insn)
     u8 *bounce = v->native->bounce;
     u32 attrs = insn->info->attrs;
     bool suppress = attrs & ATTR_MASK_ELEMENT, write = mem->access & ACCESS_W;
-    if (attrs & ATTR_ALIGNED) {
+    if ((attrs & ATTR_ALIGNED) && set.active) {
         u64 base = insn->mem.seg >= FS || !v->code64 ? v->seg[insn->mem.seg].base : 0;
         if ((ea + base) & (mem->size - 1))
             cpu_raise_gp0(v);
     }
+    if (unlikely(v->mmu_index ==
+                 MMU_USER_ALIGN)) /* the whole operand counts, or for compress and expand an element */
+        native_check_align(v, v->seg[insn->mem.seg].base + ea,
+                           is_packed(insn) ? set.size : MIN(mem->size, 16u));
     if (!suppress) { /* every element is accessed, if not changed */
         u64 lin = native_operand(v, insn, mem->size, write ? MMU_WRITE : MMU_READ);
         if (write)
@@ -211,7 +213,8 @@ void vector_maskmov_bytes(struct vcpu *v, const struct insn *insn)
     for (unsigned i = 0; i < set.count; i++)
         set.active |= (u64)(selector[i] >> 7) << i;
     u64 ea = v->gpr[RDI] & MASK(insn->adsize * 8);
-    probe_elements(v, insn, ea, &set);
+    /* Faults do not depend on the mask (a processor may do either; AMD's do this). */
+    native_probe_write(v, seg_linear(v, insn->mem.seg, ea, set.count, MMU_WRITE), set.count);
     write_elements(v, insn, ea, &set, data);
     if (mmx)
         native_mmx_enter(v);

@@ -9,6 +9,7 @@ void x87_reset(struct vcpu *v)
 {
     struct fpu *f = &v->fpu;
     f->fcw = 0x37f;
+    x87_set_top(f, 0);
     f->fsw = 0;
     f->ftw = 0;
     f->fop = f->fcs = f->fds = 0;

@@ -74,6 +74,7 @@ static void environment_take(struct vcpu *v, bool wide, const u8 *p)
     for (unsigned i = 0; i < 7; i++)
         fields[i] = wide ? load_le32(p + 4 * i) : load_le16(p + 2 * i);
     f->fcw = x87_control_value((u16)fields[0]);
+    x87_set_top(f, fields[1] >> 11 & 7);
     f->fsw = (u16)fields[1];
     f->ftw = tag_abridge((u16)fields[2]);
     if (real_format(v)) {

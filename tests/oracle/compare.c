@@ -62,8 +62,9 @@ static bool integer_equal(const struct sequence *s, unsigned count, const struct
         same = differ(print, "exception vector ", 0, h->fault, e->fault);
     if (a->rip != b->rip)
         same = differ(print, "rip", 0, a->rip, b->rip);
+    u64 visible = s->code32 ? MASK(32) : ~0ull;
     for (unsigned i = 0; i < (s->code32 ? 8u : 16u); i++)
-        if (a->gpr[i] != b->gpr[i])
+        if ((a->gpr[i] ^ b->gpr[i]) & visible)
             same = differ(print, "gpr", i, a->gpr[i], b->gpr[i]);
     u64 mask = FLAGS_ARITH | FLAG_DF | FLAG_AC | FLAG_ID | FLAG_NT;
     if (h->fault == NO_FAULT)

@@ -202,7 +202,7 @@ static bool uses_source(const struct insn_form *f, unsigned lo, unsigned hi)
 
 static bool form_has_modrm(const struct insn_form *f)
 {
-    return (f->match & MATCH_NEEDS_MODRM) || uses_source(f, SRC_MODRM, 63);
+    return (f->match & MATCH_NEEDS_MODRM) || uses_source(f, SRC_RM, 63);
 }
 
 static bool form_may_use_memory(const struct insn_form *f)
@@ -417,6 +417,13 @@ static bool clobbers_pointer(const struct insn *insn)
            (BIT(RBX) | BIT(RBP) | BIT(RSI) | BIT(RDI) | BIT(RSP) | BIT(R12) | BIT(R13) | BIT(R14) | BIT(R15));
 }
 
+/* W = 1 outside 64-bit mode: Intel ignores it (SDM), AMD raises #UD. */
+static bool vendors_differ(const struct insn *insn)
+{
+    return insn->w && (insn->mode & DECODE_BITS) != DECODE_64 && insn->encoding != ENC_LEGACY &&
+           (insn->id == INSN_VPINSRD || insn->id == INSN_VPEXTRD);
+}
+
 static bool instruction_generate(struct generator *g, struct sequence *s, u64 *rng, u8 *at, u64 address,
                                  struct insn *insn, u32 undefined)
 {
@@ -431,6 +438,8 @@ static bool instruction_generate(struct generator *g, struct sequence *s, u64 *r
         if (insn->id != b.form->id || insn->info->klass == CLASS_BRANCH)
             continue;
         if (insn->info->flags_read & undefined)
+            continue;
+        if (vendors_differ(insn))
             continue;
         if (clobbers_pointer(insn) && !rng_chance(rng, 20))
             continue;

@@ -193,6 +193,8 @@ enum insn_field {
     FIELD_IS4,   /* imm8[7:4] */
 };
 enum insn_field insn_opnd_field(const struct insn *insn, unsigned i);
+/* Is operand `i` a general register, or memory where the register form has one? */
+bool insn_opnd_is_gpr(const struct insn *insn, unsigned i);
 
 /* GPRs read and written by this instance, explicit, implicit and in the address, bit per register. */
 void insn_gpr_use(const struct insn *insn, u16 *read, u16 *written);

@@ -35,3 +35,10 @@ enum insn_field insn_opnd_field(const struct insn *insn, unsigned i)
         return FIELD_NONE;
     }
 }
+
+bool insn_opnd_is_gpr(const struct insn *insn, unsigned i)
+{
+    const struct insn_form *form = container_of(insn->info, struct insn_form, info);
+    unsigned source = SPEC_SOURCE(form->opnds[i]);
+    return insn->opnd[i].kind == OPND_GPR || source == SRC_E;
+}

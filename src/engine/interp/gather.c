@@ -47,11 +47,14 @@ static void gather_vex(struct vcpu *v, const struct insn *insn, const struct gat
 static void gather_evex(struct vcpu *v, const struct insn *insn, const struct gather *g)
 {
     u64 *k = &v->fpu.k[insn->aaa];
+    unsigned length = 16u << insn->vl;
     for (unsigned i = 0; i < g->count; i++) {
         if (!(*k >> i & 1))
             continue;
         gather_element(v, insn, g, i);
         *k &= ~BIT(i);
+        memset(v->fpu.zmm[g->reg] + length, 0,
+               64 - length); /* with the first one: seen if a later one faults */
     }
     *k = 0;
 }

@@ -104,7 +104,8 @@ static interp_handler vector_handler(const struct insn *insn)
     const struct opnd *mem = insn_mem_opnd(insn);
     if (insn->mem.vsib)
         return mem == &insn->opnd[0] ? vector_scatter : vector_gather;
-    if (insn->encoding == ENC_EVEX && insn->aaa && mem)
+    if (insn->encoding == ENC_EVEX && mem &&
+        (insn->aaa || (vector_is_packed(insn) && mem->access == ACCESS_W)))
         return vector_execute_masked;
     return vector_execute;
 }

@@ -137,6 +137,7 @@ static inline void native_probe_write(struct vcpu *v, u64 lin, unsigned size)
 /* Handlers, by file; see each. */
 void vector_execute(struct vcpu *v, const struct insn *insn);        /* vector.c */
 void vector_execute_masked(struct vcpu *v, const struct insn *insn); /* vector_mask.c */
+bool vector_is_packed(const struct insn *insn);
 void vector_maskmov_vex(struct vcpu *v, const struct insn *insn);
 void vector_maskmov_bytes(struct vcpu *v, const struct insn *insn);
 void vector_gather(struct vcpu *v, const struct insn *insn); /* gather.c */

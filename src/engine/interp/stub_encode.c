@@ -57,11 +57,11 @@ static bool effective_w(const struct insn *insn)
 {
     if (!insn->w || (insn->mode & DECODE_BITS) == DECODE_64)
         return insn->w;
-    for (unsigned i = 0; i < insn->nopnds; i++) {
-        const struct opnd *opnd = &insn->opnd[i];
-        if (opnd->kind == OPND_GPR || (opnd->kind == OPND_MEM && opnd->size == 4))
+    if (insn->info->gpr_read | insn->info->gpr_write)
+        return false;
+    for (unsigned i = 0; i < insn->nopnds; i++)
+        if (insn_opnd_is_gpr(insn, i))
             return false;
-    }
     return true;
 }
 

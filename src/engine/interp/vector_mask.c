@@ -93,7 +93,7 @@ static bool is_broadcast(const struct insn *insn)
 }
 
 /* VEXPAND, VPEXPAND, VCOMPRESS, VPCOMPRESS: the memory operand holds just the active elements. */
-static bool is_packed(const struct insn *insn)
+bool vector_is_packed(const struct insn *insn)
 {
     if (insn->map != 2 || insn->pp != 1)
         return false;
@@ -125,14 +125,14 @@ static struct element_set elements_of(const struct vcpu *v, const struct insn *i
 {
     unsigned size = insn->mem.broadcast ? insn->mem.broadcast : insn->info->element;
     struct element_set set = {.size = size, .count = mem->size / size};
-    u64 mask = v->fpu.k[insn->aaa];
+    u64 mask = insn->aaa ? v->fpu.k[insn->aaa] : ~0ull;
     if (is_broadcast(insn)) {
         unsigned lanes = (16u << insn->vl) / (insn->mem.broadcast && widens_dwords(insn) ? 2 * size : size);
         mask &= MASK(lanes);
         for (unsigned shift = set.count; shift < lanes; shift += set.count)
             set.active |= mask >> shift;
         set.active |= mask;
-    } else if (is_packed(insn)) {
+    } else if (vector_is_packed(insn)) {
         set.active = MASK((unsigned)__builtin_popcountll(mask & MASK(set.count)));
     } else {
         set.active = mask;
@@ -141,7 +141,16 @@ static struct element_set elements_of(const struct vcpu *v, const struct insn *i
     return set;
 }
 
-/* EVEX instructions with an opmask and a memory operand. */
+/* #AC counts elements, not the operand; a bad address goes first, a page fault later. */
+static void check_elements_align(struct vcpu *v, const struct insn *insn, u64 ea,
+                                 const struct element_set *set)
+{
+    unsigned first = (unsigned)__builtin_ctzll(set->active) * set->size;
+    u64 lin = element_linear(v, insn, ea + first, set->size, MMU_READ);
+    native_check_align(v, lin, set->size);
+}
+
+/* EVEX instructions with an opmask and a memory operand; compress without one too. */
 void vector_execute_masked(struct vcpu *v, const struct insn *insn)
 {
     vector_check(v, insn);
@@ -156,10 +165,8 @@ void vector_execute_masked(struct vcpu *v, const struct insn *insn)
         if ((ea + base) & (mem->size - 1))
             cpu_raise_gp0(v);
     }
-    if (unlikely(v->mmu_index ==
-                 MMU_USER_ALIGN)) /* the whole operand counts, or for compress and expand an element */
-        native_check_align(v, v->seg[insn->mem.seg].base + ea,
-                           is_packed(insn) ? set.size : MIN(mem->size, 16u));
+    if (unlikely(v->mmu_index == MMU_USER_ALIGN) && set.active)
+        check_elements_align(v, insn, ea, &set);
     if (!suppress) { /* every element is accessed, if not changed */
         u64 lin = native_operand(v, insn, mem->size, write ? MMU_WRITE : MMU_READ);
         if (write)
@@ -206,16 +213,17 @@ void vector_maskmov_bytes(struct vcpu *v, const struct insn *insn)
 {
     vector_check(v, insn);
     bool mmx = insn->opnd[0].kind == OPND_MMX;
-    unsigned top = v->fpu.fsw >> 11;
+    if (mmx) /* even if a page fault follows */
+        native_mmx_enter(v);
     struct element_set set = {.size = 1, .count = mmx ? 8 : 16};
-    const u8 *data = mmx ? v->fpu.st[(insn->opnd[0].reg - top) & 7] : v->fpu.zmm[insn->opnd[0].reg];
-    const u8 *selector = mmx ? v->fpu.st[(insn->opnd[1].reg - top) & 7] : v->fpu.zmm[insn->opnd[1].reg];
+    const u8 *data = mmx ? v->fpu.st[insn->opnd[0].reg] : v->fpu.zmm[insn->opnd[0].reg];
+    const u8 *selector = mmx ? v->fpu.st[insn->opnd[1].reg] : v->fpu.zmm[insn->opnd[1].reg];
     for (unsigned i = 0; i < set.count; i++)
         set.active |= (u64)(selector[i] >> 7) << i;
     u64 ea = v->gpr[RDI] & MASK(insn->adsize * 8);
     /* Faults do not depend on the mask (a processor may do either; AMD's do this). */
-    native_probe_write(v, seg_linear(v, insn->mem.seg, ea, set.count, MMU_WRITE), set.count);
+    u64 lin = seg_linear(v, insn->mem.seg, ea, set.count, MMU_WRITE);
+    native_check_align(v, lin, 8);
+    native_probe_write(v, lin, set.count);
     write_elements(v, insn, ea, &set, data);
-    if (mmx)
-        native_mmx_enter(v);
 }

@@ -30,4 +30,5 @@ $(OUT)/replay/%: fuzz/%.c fuzz/replay.c $(LIB)
 	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< fuzz/replay.c $(LIB) $(LIBS)
 
 include tests/guest.mk
+include tests/oracle.mk
 include tests/system.mk

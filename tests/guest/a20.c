@@ -3,15 +3,15 @@
 #include "guest.h"
 
 extern char wrap_start[], wrap_end[];
-/* in: AL what to write to port 0x92 first; out: EAX the dword at 0x100500 then; A20 is on again at the end. Reads only below 1 MiB
-   and at 0x100500, with the stack at 0x6ff0. */
-asm("wrap_start:\n\tmov %esp, %ebx\n\tmov $0x6ff0, %esp\n\toutb %al, $0x92\n\tmov 0x100500, %ecx\n\tmovl $0x55667788, 0x100504\n\t"
+/* in: AL what to write to port 0x92 first; out: EAX the dword at 0x180500 then; A20 is on again at the end. Reads only below 1 MiB
+   and at 0x180500, with the stack at 0x6ff0. */
+asm("wrap_start:\n\tmov %esp, %ebx\n\tmov $0x6ff0, %esp\n\toutb %al, $0x92\n\tmov 0x180500, %ecx\n\tmovl $0x55667788, 0x180504\n\t"
     "mov $2, %al\n\toutb %al, $0x92\n\tmov %ecx, %eax\n\tmov %ebx, %esp\n\tret\nwrap_end:\n");
 
 /* The same with the i8042's commands: AL is 0xdd (A20 off) or 0xdf (on). */
 extern char kbc_start[], kbc_end[];
 asm("kbc_start:\n\tmov %esp, %ebx\n\tmov $0x6ff0, %esp\n\toutb %al, $0x64\n1:\tinb $0x64, %al\n\ttest $2, %al\n\tjnz 1b\n\t"
-    "mov 0x100500, %ecx\n\tmov $0xdf, %al\n\toutb %al, $0x64\n1:\tinb $0x64, %al\n\ttest $2, %al\n\tjnz 1b\n\t"
+    "mov 0x180500, %ecx\n\tmov $0xdf, %al\n\toutb %al, $0x64\n1:\tinb $0x64, %al\n\ttest $2, %al\n\tjnz 1b\n\t"
     "mov %ecx, %eax\n\tmov %ebx, %esp\n\tret\nkbc_end:\n");
 
 static u32 wrap(u8 port92)
@@ -29,7 +29,7 @@ static void kbc_wait(void)
 
 int main(void)
 {
-	volatile u32 *low = (volatile u32 *)0x500, *high = (volatile u32 *)0x100500;
+	volatile u32 *low = (volatile u32 *)0x80500, *high = (volatile u32 *)0x180500;
 	u32 saved0 = high[0], saved1 = high[1];
 
 	memcpy((void *)0x7000, wrap_start, (size_t)(wrap_end - wrap_start));
@@ -41,8 +41,8 @@ int main(void)
 	check_eq(wrap(2), 0x99aabbcc, "A20 on: read above 1 MiB");
 	high[1] = saved1;
 	u32 off = wrap(0);
-	check_eq(off, 0x11223344, "port 92: A20 off, a read at 1 MiB + 0x500 comes from 0x500");
-	check_eq(low[1], 0x55667788, "A20 off: a write at 1 MiB + 0x504 goes to 0x504");
+	check_eq(off, 0x11223344, "port 92: A20 off, a read at 1.5 MiB + 0x500 comes from 0.5 MiB + 0x500");
+	check_eq(low[1], 0x55667788, "A20 off: a write at 1.5 MiB + 0x504 goes to 0.5 MiB + 0x504");
 	check_eq(high[0], 0x99aabbcc, "A20 on again: memory at 1 MiB is unharmed");
 	check_eq(inb(0x92) & 2, 2, "port 92 reads A20's state");
 	kbc_wait();

@@ -36,6 +36,9 @@ static void check_madt(const u8 *madt)
 	check_eq(irq0_gsi, 2, "MADT: IRQ 0 is GSI 2");
 }
 
+static u16 pm_port;
+static u32 pm_read(void) { return inl(pm_port); }
+
 static void check_fadt(const u8 *fadt)
 {
 	u32 facs = acpi_u32(fadt, 36), dsdt = acpi_u32(fadt, 40), pm_timer = acpi_u32(fadt, 76), flags = acpi_u32(fadt, 112);
@@ -50,14 +53,9 @@ static void check_fadt(const u8 *fadt)
 		return;
 	/* 3.579545 MHz, 24 or 32 bits */
 	u32 mask = flags & 0x100 ? 0xffffffff : 0xffffff, a, b;
-	tsc_per_us();
-	a = inl((u16)pm_timer);
-	u64 t0 = time_us();
-	delay_us(100000);
-	b = inl((u16)pm_timer);
-	u32 us = (u32)(time_us() - t0);
-	u32 ticks = (b - a) & mask;
-	check_range(ticks / 358, us / 100 - us / 2000, us / 100 + us / 2000, "the PM timer runs at 3.58 MHz by the TSC");
+	pm_port = (u16)pm_timer;
+	check_range(counter_rate(pm_read, mask, 100000), 353, 362, "the PM timer runs at 3.58 MHz by the TSC");
+	b = pm_read();
 	bool forward = true;
 	for (int i = 0; i < 1000; i++) {
 		a = b;

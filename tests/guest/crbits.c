@@ -3,6 +3,8 @@
  * ## tcg: skip TCG checks no bits of CR0, CR4 and EFER, and dies of some */
 #include "guest.h"
 
+#define PTE_U 4u
+
 #define CR_CASE(n, value, vector, name)                                                                                \
 	do {                                                                                                               \
 		ulong old_ = cr##n##_read();                                                                                   \
@@ -27,6 +29,9 @@ int main(void)
 	u64 efer = rdmsr(MSR_EFER);
 	struct cpuid f1 = cpuid(1, 0), f7 = cpuid(7, 0);
 
+	for (int i = 0; i < 2048; i++)
+		pd[i] &= ~(u64)PTE_U; /* SMEP must not stop this code */
+	cr3_write(cr3_read());
 	check_eq(efer & (EFER_LME | EFER_LMA), EFER_LME | EFER_LMA, "EFER.LME and LMA in long mode");
 	CR_CASE(0, cr0 & ~(ulong)CR0_PE, GP, "CR0: PG without PE");
 	CR_CASE(0, (cr0 | CR0_NW) & ~(ulong)CR0_CD, GP, "CR0: NW without CD");
@@ -74,6 +79,9 @@ int main(void)
 	asm volatile("mov %%cr8, %0" : "=r"(cr8));
 	check_eq(cr8, 15, "CR8 reads back");
 	asm volatile("mov %0, %%cr8" ::"r"(0ul));
+	for (int i = 0; i < 2048; i++)
+		pd[i] |= PTE_U;
+	cr3_write(cr3_read());
 	USER("mov %%cr8, %%rax", :: "rax");
 	check_fault(GP, 0, "CR8 in ring 3");
 	/* AMD: LOCK MOV CR0 is MOV CR8 where CPUID says so */

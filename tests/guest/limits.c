@@ -9,36 +9,43 @@ static void access_fs(u32 offset, int size, int want, const char *name)
 {
 	ulong read_vector;
 
+	asm volatile("mov %0, %%fs" ::"r"(SEL_FREE)); /* a trap leaves the flat one */
 	switch (size) {
 	case 1:
 		TRY("movb %%fs:(%0), %%al", : "r"(offset) : "eax");
 		read_vector = trap.vector;
+		asm volatile("mov %0, %%fs" ::"r"(SEL_FREE));
 		TRY("movb %%al, %%fs:(%0)", : "r"(offset) : "memory");
 		break;
 	case 2:
 		TRY("movw %%fs:(%0), %%ax", : "r"(offset) : "eax");
 		read_vector = trap.vector;
+		asm volatile("mov %0, %%fs" ::"r"(SEL_FREE));
 		TRY("movw %%ax, %%fs:(%0)", : "r"(offset) : "memory");
 		break;
 	case 4:
 		TRY("movl %%fs:(%0), %%eax", : "r"(offset) : "eax");
 		read_vector = trap.vector;
+		asm volatile("mov %0, %%fs" ::"r"(SEL_FREE));
 		TRY("movl %%eax, %%fs:(%0)", : "r"(offset) : "memory");
 		break;
 	case 8:
 		TRY("movq %%fs:(%0), %%mm0", : "r"(offset));
 		read_vector = trap.vector;
+		asm volatile("mov %0, %%fs" ::"r"(SEL_FREE));
 		TRY("movq %%mm0, %%fs:(%0)", : "r"(offset) : "memory");
 		break;
 	case 10:
 		TRY("fldt %%fs:(%0)\n\tfstp %%st", : "r"(offset));
 		read_vector = trap.vector;
+		asm volatile("mov %0, %%fs" ::"r"(SEL_FREE));
 		TRY("fldz\n\t" HERE "fstpt %%fs:(%0)", : "r"(offset) : "memory");
 		asm volatile("fninit");
 		break;
 	default:
 		TRY("movups %%fs:(%0), %%xmm0", : "r"(offset));
 		read_vector = trap.vector;
+		asm volatile("mov %0, %%fs" ::"r"(SEL_FREE));
 		TRY("movups %%xmm0, %%fs:(%0)", : "r"(offset) : "memory");
 		break;
 	}
@@ -92,6 +99,7 @@ int main(void)
 	check_fault(-1, 0, "read of a read-only segment");
 	TRY("mov %%eax, %%fs:0", :: "memory");
 	check_fault(GP, 0, "write to a read-only segment");
+	asm volatile("mov %0, %%fs" ::"r"(SEL_FREE));
 	TRY("addl $0, %%fs:0", :: "memory");
 	check_fault(GP, 0, "read-modify-write of a read-only segment");
 	fs_set(base, 0xfff, 0x9b, FLAG_D);

@@ -28,7 +28,7 @@ int main(void)
 		check_fault(-1, 0, "SFENCE with %s", s[bits]);
 		static u8 area[512] __attribute__((aligned(16)));
 		TRY("fxsave %0", "=m"(area));
-		check_fault(em || ts ? NM : -1, 0, "FXSAVE with %s", s[bits]);
+		check_fault(em ? UD : ts ? NM : -1, 0, "FXSAVE with %s", s[bits]);
 	}
 	cr0_write(cr0 | CR0_TS);
 	asm volatile("clts");

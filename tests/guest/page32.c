@@ -82,8 +82,10 @@ int main(void)
 	invlpg((void *)(VA + 4096));
 	TRY("movups %%xmm0, (%0)", : "r"(VA + 0xff8) : "memory");
 	check(trap.vector == UD, "SSE without CR4.OSFXSR is #UD before #PF");
-	TRY("fldz\n\tfstpt (%0)", : "r"(VA + 0xffa) : "memory");
-	check(trap.vector == PF && trap.cr2 == VA + 0x1000, "FSTP m80 across into an absent page");
+	asm volatile("fninit");
+	TRY("fldz\n\t" HERE "fstpt (%0)", : "r"(VA + 0xffa) : "memory");
+	check_fault(PF, PFE_W, "FSTP m80 across into an absent page");
+	check_eq(trap.cr2, VA + 0x1000, "FSTP m80 across into an absent page: CR2");
 	/* an instruction that crosses into an absent page */
 	pages[0][0xfff] = 0xb8;
 	TRY("call *%0", : "r"(VA + 0xfff) : "memory", "eax");

@@ -9,7 +9,7 @@ int main(void)
 		return 0;
 	const u8 *dsdt = (const u8 *)(ulong)acpi_u32(fadt, 40);
 	u32 size = acpi_u32(dsdt, 4), at = 0;
-	for (u32 i = 36; i + 16 < size && at == 0; i++)
+	for (u32 i = 36; i + 8 < size && at == 0; i++)
 		if (memcmp(dsdt + i, "_S5_\x12", 5) == 0)
 			at = i + 5;
 	if (!check(at != 0, "_S5 is in the DSDT"))

@@ -10,23 +10,26 @@ static const char *const type_names[32] = {
 static bool type_is_code(unsigned t) { return t >= 24; }
 static bool type_is_data(unsigned t) { return t >= 16 && t < 24; }
 
+/* At once: what was loaded may be fit for nothing. */
+#define RESTORE "mov %%ecx, %%ds\n\tmov %%ecx, %%es\n\tmov %%ecx, %%ss"
+
 static void load(int reg, u16 sel)
 {
 	switch (reg) {
 	case 0:
-		TRY("mov %w0, %%ds", : "r"(sel) : "memory");
+		TRY("mov %w0, %%ds\n\t" RESTORE, : "r"(sel), "c"(SEL_DATA) : "memory");
 		break;
 	case 1:
-		TRY("mov %w0, %%es", : "r"(sel) : "memory");
+		TRY("mov %w0, %%es\n\t" RESTORE, : "r"(sel), "c"(SEL_DATA) : "memory");
 		break;
 	case 2:
-		TRY("mov %w0, %%fs", : "r"(sel) : "memory");
+		TRY("mov %w0, %%fs\n\t" RESTORE, : "r"(sel), "c"(SEL_DATA) : "memory");
 		break;
 	case 3:
-		TRY("mov %w0, %%gs", : "r"(sel) : "memory");
+		TRY("mov %w0, %%gs\n\t" RESTORE, : "r"(sel), "c"(SEL_DATA) : "memory");
 		break;
 	default:
-		TRY("mov %w0, %%ss", : "r"(sel) : "memory");
+		TRY("mov %w0, %%ss\n\t" RESTORE, : "r"(sel), "c"(SEL_DATA) : "memory");
 		break;
 	}
 	asm volatile("mov %0, %%ss\n\tmov %0, %%ds\n\tmov %0, %%es" ::"r"(SEL_DATA) : "memory");
@@ -99,8 +102,10 @@ int main(void)
 	asm volatile("mov %0, %%fs" ::"r"(0));
 	TRY("mov %%fs:0, %%eax", :: "eax");
 	check_fault(GP, 0, "read through a null FS");
+	asm volatile("mov %0, %%fs" ::"r"(0));
 	TRY("mov %%eax, %%fs:0", ::);
 	check_fault(GP, 0, "write through a null FS");
+	asm volatile("mov %0, %%fs" ::"r"(0));
 	TRY("lea %%fs:0, %%eax", :: "eax");
 	check_fault(-1, 0, "LEA through a null FS");
 

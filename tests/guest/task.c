@@ -313,7 +313,9 @@ static void check_context(void)
 	task_set(task_jump);
 	task.trace = 1;
 	dr6_write(0);
-	TRY("ljmp %0, $0", : "i"(SEL_TASK) : "memory");
+	/* the library's handler runs in the new task's context: all registers are that task's */
+	asm volatile("push %%ebp\n\t" TRY_BEGIN "880:\tljmp %0, $0" TRY_END "pop %%ebp" ::"i"(SEL_TASK)
+	             : "eax", "ebx", "ecx", "edx", "esi", "edi", "memory");
 	reset_main();
 	check_exception(DB, 0, "T bit");
 	check_eq(trap.ip, (ulong)task_jump, "T bit: #DB before the task's first instruction");

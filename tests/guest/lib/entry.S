@@ -169,3 +169,5 @@ trap_insn: .quad 0
 trap_resume: .quad 0
 trap_sp: .quad 0
 user_flags: .quad 2
+	.globl user_ds
+user_ds: .quad SEL_UDATA

@@ -86,7 +86,7 @@ void trap_handle(int vector, trap_handler fn); /* NULL: back to "resume or die" 
 	asm volatile(TRY_BEGIN TO_RING(SEL_UCODE, SEL_UDATA) "880:\t" code "\n\tint $0x80" TRY_END : ops)
 /* x86_64: the code is 32-bit code in compatibility mode, ring 3. */
 #define USER32(code, ops...)                                                                                           \
-	asm volatile(TRY_BEGIN TO_RING(SEL_UCODE32, SEL_UDATA) "\t.code32\n880:\t" code "\n\tint $0x80\n\t.code64" TRY_END \
+	asm volatile(TRY_BEGIN "movw user_ds, %%ds\n\tmovw user_ds, %%es\n\t" TO_RING(SEL_UCODE32, SEL_UDATA) "\t.code32\n880:\t" code "\n\tint $0x80\n\t.code64" TRY_END \
 	             : ops)
 #define HERE "mov" L " $882f, trap_insn\n882:\t"
 
@@ -296,6 +296,8 @@ int memcmp(const void *a, const void *b, size_t n);
 u32 tsc_per_us(void);
 void delay_us(u32 us);
 u64 time_us(void);
+/* Counts per 100 us of a counter that runs up, measured over `us` (at most a second). */
+u32 counter_rate(u32 (*read)(void), u32 mask, u32 us);
 /* Waits until the word is at least `want`; false after `us` microseconds. */
 bool wait_for(const volatile u32 *word, u32 want, u32 us);
 

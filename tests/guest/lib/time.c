@@ -10,18 +10,41 @@ static u16 pit2_count(void)
 	return (u16)(lo | inb(0x42) << 8);
 }
 
-static u32 calibrate(void)
+/* A count and the TSC at that moment, good to a few ticks even if the host takes the CPU away now and then. */
+static u64 sample(u32 (*read)(void), u32 *value)
 {
-	u16 first = pit2_count();
-	u64 t0 = rdtsc();
-	while ((u16)(first - pit2_count()) < 2386) /* 2 ms */
-		;
-	return (u32)(rdtsc() - t0) / 2000;
+	u64 best = (u64)-1, at = 0;
+
+	for (int i = 0; i < 16; i++) {
+		u64 t0 = rdtsc();
+		u32 v = read();
+		u64 t1 = rdtsc();
+		if (t1 - t0 < best) {
+			best = t1 - t0;
+			at = t0 + (t1 - t0) / 2;
+			*value = v;
+		}
+	}
+	return at;
 }
+
+u32 counter_rate(u32 (*read)(void), u32 mask, u32 us)
+{
+	u32 a = 0, b = 0;
+	u64 t0 = sample(read, &a), t1;
+
+	delay_us(us);
+	t1 = sample(read, &b);
+	u32 elapsed = (u32)(t1 - t0) / tsc_per_us();
+	return elapsed == 0 ? 0 : (u32)(((b - a) & mask) / (elapsed / 100 + (elapsed < 100)));
+}
+
+static u32 pit2_down(void) { return 0xffff - pit2_count(); }
 
 u32 tsc_per_us(void)
 {
-	u32 runs[7];
+	u32 a = 0, b = 0;
+	u64 t0, t1;
 
 	if (per_us != 0)
 		return per_us;
@@ -29,14 +52,12 @@ u32 tsc_per_us(void)
 	outb(0x43, 0xb4); /* channel 2, mode 2 */
 	outb(0x42, 0xff);
 	outb(0x42, 0xff);
-	for (int i = 0; i < 7; i++) { /* the median: a busy host disturbs some */
-		u32 r = calibrate();
-		int at = i;
-		for (; at > 0 && runs[at - 1] > r; at--)
-			runs[at] = runs[at - 1];
-		runs[at] = r;
-	}
-	per_us = runs[3];
+	t0 = sample(pit2_down, &a);
+	do
+		t1 = sample(pit2_down, &b);
+	while (((b - a) & 0xffff) < 11932); /* 10 ms */
+	/* ticks * 1.193182 / counts */
+	per_us = (u32)(t1 - t0) / (((b - a) & 0xffff) * 1000 / 1193);
 	if (per_us == 0)
 		guest_die("the TSC does not run, or PIT channel 2 does not");
 	return per_us;

@@ -40,6 +40,8 @@ enum controller_command {
     CMD_READ_INPUT = 0xc0,
     CMD_READ_OUTPUT = 0xd0,
     CMD_WRITE_OUTPUT = 0xd1,
+    CMD_A20_OFF = 0xdd, /* of the chip sets since the PS/2, used by boot loaders */
+    CMD_A20_ON = 0xdf,
     CMD_WRITE_KBD_BUFFER = 0xd2,
     CMD_WRITE_AUX_BUFFER = 0xd3,
     CMD_WRITE_AUX = 0xd4,
@@ -295,6 +297,10 @@ static void write_command(struct i8042 *kbc, u8 v)
         break;
     case CMD_READ_OUTPUT:
         answer(kbc, SOURCE_CONTROLLER, output_port(kbc));
+        break;
+    case CMD_A20_OFF:
+    case CMD_A20_ON:
+        set_a20(kbc, v == CMD_A20_ON);
         break;
     case CMD_PULSE ... 0xff: /* the lines whose bits are 0 go low for 6 us: only the reset line does something
                               */

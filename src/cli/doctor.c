@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/host.h"
 #include "cli/command.h"
 #include "machine/machine.h"
 
@@ -47,30 +48,6 @@ static void remedy(const char *fmt, ...)
     vprintf(fmt, args);
     va_end(args);
     putchar('\n');
-}
-
-/* The number behind `key` (NULL: at the start) in a small text file; false if it cannot be read or is no
- * number. */
-static bool read_number(const char *path, const char *key, u64 *out)
-{
-    char line[4096];
-    bool found = false;
-    FILE *f = fopen(path, "re");
-    if (!f)
-        return false;
-    while (!found && fgets(line, sizeof line, f)) {
-        char *at = line, *end;
-        if (key && strncmp(line, key, strlen(key)) != 0)
-            continue;
-        at += key ? strlen(key) : 0;
-        at += strspn(at, " \t:");
-        *out = strtoull(at, &end, 10);
-        found = end != at;
-        if (!key)
-            break;
-    }
-    fclose(f);
-    return found;
 }
 
 /* --- engines --- */
@@ -177,8 +154,8 @@ static void check_kvm(struct report *r)
 static void check_free_memory(struct report *r)
 {
     u64 total_kib = 0, available_kib = 0;
-    if (!read_number("/proc/meminfo", "MemTotal", &total_kib) ||
-        !read_number("/proc/meminfo", "MemAvailable", &available_kib)) {
+    if (!host_read_number("/proc/meminfo", "MemTotal", &total_kib) ||
+        !host_read_number("/proc/meminfo", "MemAvailable", &available_kib)) {
         finding(r, BAD, "memory", "/proc/meminfo cannot be read");
         remedy("sudo mount -t proc proc /proc");
         return;
@@ -192,20 +169,20 @@ static void check_free_memory(struct report *r)
                mib > MONITOR_MIB + 96 ? mib - MONITOR_MIB : 96);
 
     u64 limit;
-    if (read_number("/sys/fs/cgroup/memory.max", NULL, &limit) && limit < total_kib * 1024)
+    if (host_read_number("/sys/fs/cgroup/memory.max", NULL, &limit) && limit < total_kib * 1024)
         finding(r, NOTE, "memory (cgroup)", "this control group may use %" PRIu64 " MiB", limit >> 20);
 }
 
 static void check_overcommit(struct report *r)
 {
     u64 mode = 0, limit = 0, committed = 0;
-    if (!read_number("/proc/sys/vm/overcommit_memory", NULL, &mode) || mode != 2) {
+    if (!host_read_number("/proc/sys/vm/overcommit_memory", NULL, &mode) || mode != 2) {
         finding(r, GOOD, "overcommit",
                 "guest memory is taken as it is touched (vm.overcommit_memory=%" PRIu64 ")", mode);
         return;
     }
-    read_number("/proc/meminfo", "CommitLimit", &limit);
-    read_number("/proc/meminfo", "Committed_AS", &committed);
+    host_read_number("/proc/meminfo", "CommitLimit", &limit);
+    host_read_number("/proc/meminfo", "Committed_AS", &committed);
     u64 left_mib = limit > committed ? (limit - committed) / 1024 : 0;
     finding(r, left_mib >= DEFAULT_GUEST_MIB + MONITOR_MIB ? NOTE : BAD, "overcommit",
             "vm.overcommit_memory=2: at most %" PRIu64 " MiB more can be promised to guests", left_mib);
@@ -262,7 +239,7 @@ static void check_limits(struct report *r)
     check_limit(r, RLIMIT_NPROC, "threads", 128, "a VM has one thread per virtual CPU", "ulimit -u 4096");
 
     u64 maps;
-    if (read_number("/proc/sys/vm/max_map_count", NULL, &maps)) {
+    if (host_read_number("/proc/sys/vm/max_map_count", NULL, &maps)) {
         bool enough = maps >= 65530;
         finding(r, enough ? GOOD : NOTE, "memory mappings", "%" PRIu64 "%s", maps,
                 enough ? "" : "; fewer than usual");

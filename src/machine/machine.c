@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/host.h"
 #include "firmware/loader.h"
 #include "machine/internal.h"
 
@@ -62,6 +63,13 @@ static int config_check(const struct machine_config *config, struct error *err)
     if (config->initrd_count > MACHINE_MAX_INITRDS)
         return error_set(err, EINVAL, "%u initrds are too many; at most %u are possible",
                          config->initrd_count, MACHINE_MAX_INITRDS);
+    /* Memory is taken as the guest touches it: what is promised here and missing later would kill ring3. */
+    u64 available = host_memory_available();
+    if (config->memory > available)
+        return error_set(err, ENOMEM,
+                         "%llu MiB of guest memory are not available: the host has %llu MiB left; choose less with "
+                         "--memory, or close other programs",
+                         (unsigned long long)(config->memory >> 20), (unsigned long long)(available >> 20));
     return 0;
 }
 

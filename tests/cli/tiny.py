@@ -23,8 +23,8 @@ def out_byte(port, value):
 
 
 def serial_text(text):
-    """Waits for the transmitter before each byte."""
-    code = b""
+    """Sets 8-bit words, then waits for the transmitter before each byte."""
+    code = out_byte(0x3FB, 3)
     for byte in text.encode():
         code += b"\xba\xfd\x03\x00\x00\xec\xa8\x20\x74\xfb"  # mov edx, 0x3fd; 1: in al, dx; test al, 0x20; jz 1b
         code += out_byte(0x3F8, byte)
@@ -59,7 +59,7 @@ def echo():
 
 def count(total, first, kinds):
     """Prints `total` bytes first, first + 1, ... wrapping after `kinds`, then leaves."""
-    code = b"\xb9" + struct.pack("<I", total) + b"\xb3" + bytes([first])  # mov ecx, total; mov bl, first
+    code = out_byte(0x3FB, 3) + b"\xb9" + struct.pack("<I", total) + b"\xb3" + bytes([first])  # mov ecx, total; mov bl, first
     loop = b"\xba\xfd\x03\x00\x00\xec\xa8\x20\x74\xfb"  # wait for the transmitter
     loop += b"\xb2\xf8\x88\xd8\xee"  # mov dl, 0xf8; mov al, bl; out dx, al
     loop += b"\xfe\xc3\x80\xfb" + bytes([first + kinds]) + b"\x75\x02\xb3" + bytes([first])  # inc bl; cmp; jne +2; mov bl, first

@@ -18,7 +18,7 @@
 #define DATA_BASE   0x20000000ull
 #define DATA_SIZE   0x2000u
 #define RODATA_BASE 0x20010000ull
-#define CODE32_BASE 0x20020000ull
+#define CODE32_BASE 0x60000000ull
 #define CODE64_BASE 0x2aaa00000000ull
 #define FAR_BASE    0x2aaa00010000ull
 

@@ -87,7 +87,8 @@ void arith_cmpxchg(struct vcpu *v, const struct insn *insn)
         equal = old == acc;
         if (equal)
             interp_gpr_write(v, dst->reg, size, dst->high, src);
-        else if (size == 4) /* the destination is written back */
+        else if (size == 4 &&
+                 v->vm->model.vendor == VENDOR_INTEL) /* the destination is written back; not by AMD's */
             interp_gpr_write(v, dst->reg, size, dst->high, old);
     }
     if (!equal)

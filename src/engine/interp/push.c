@@ -138,7 +138,10 @@ void push_enter(struct vcpu *v, const struct insn *insn)
         enter_nested(v, size, level, frame, &sp);
     sp -= insn->imm;
     /* The new top of the stack must be writable (SDM vol. 2A: the final check of ENTER). */
-    mmu_probe(v, seg_linear(v, SS, sp & v->stack_mask, size, MMU_WRITE), size, MMU_WRITE, v->mmu_index);
+    u64 top = seg_linear(v, SS, sp & v->stack_mask, size, MMU_WRITE);
+    if (v->mmu_index == MMU_USER_ALIGN && (top & (size - 1)))
+        cpu_raise_error(v, EXC_AC, 0);
+    mmu_probe(v, top, size, MMU_WRITE, v->mmu_index);
     stack_set(v, sp);
     interp_gpr_write(v, RBP, size, false, frame);
 }

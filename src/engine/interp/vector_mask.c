@@ -165,6 +165,8 @@ void vector_execute_masked(struct vcpu *v, const struct insn *insn)
         if ((ea + base) & (mem->size - 1))
             cpu_raise_gp0(v);
     }
+    if (!v->code64 && set.active) /* a segment's limit counts for the whole operand */
+        seg_linear(v, insn->mem.seg, ea, mem->size, write ? MMU_WRITE : MMU_READ);
     if (unlikely(v->mmu_index == MMU_USER_ALIGN) && set.active)
         check_elements_align(v, insn, ea, &set);
     if (!suppress) { /* every element is accessed, if not changed */

@@ -100,6 +100,7 @@ enum vcpu_event {
     EVENT_KICK = BIT(4),      /* leave engine->run with VCPU_KICKED; cleared by doing so */
     EVENT_TLB_FLUSH = BIT(5), /* the memory map or A20 changed */
     EVENT_EXCLUSIVE = BIT(6), /* park: see vm_exclusive_begin */
+    EVENT_NMI_AGAIN = BIT(7), /* with EVENT_NMI: a second one, while the first could have been taken already */
 };
 
 /* Reasons, private to the vCPU, to leave the fast path before the next instruction. */

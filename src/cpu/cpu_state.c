@@ -14,7 +14,7 @@ enum { SEG_LDTR = SREG_COUNT, SEG_TR, SEG_SAVED };
 
 #define MSR_WORDS (sizeof(struct vcpu_msrs) / sizeof(u64))
 /* Posted events that belong to the guest; the others are the VMM's own business. */
-#define SAVED_EVENTS    (EVENT_INTR | EVENT_NMI | EVENT_INIT | EVENT_SIPI)
+#define SAVED_EVENTS    (EVENT_INTR | EVENT_NMI | EVENT_NMI_AGAIN | EVENT_INIT | EVENT_SIPI)
 #define SAVED_ATTENTION (ATTN_SHADOW_STI | ATTN_SHADOW_MOVSS | ATTN_DB_PENDING | ATTN_STEP | ATTN_HALT)
 #define DB_BITS         (0xf | DR6_BD | DR6_BS | DR6_BT)
 

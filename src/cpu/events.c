@@ -178,7 +178,8 @@ static bool deliver_interrupts(struct vcpu *v, bool shadow)
 {
     u32 events = atomic_load(&v->events);
     if ((events & EVENT_NMI) && !v->nmi_blocked && !shadow) {
-        vcpu_clear(v, EVENT_NMI);
+        if (atomic_fetch_and(&v->events, ~(u32)(EVENT_NMI | EVENT_NMI_AGAIN)) & EVENT_NMI_AGAIN)
+            atomic_fetch_or(&v->events, EVENT_NMI);
         return cpu_deliver_nmi(v);
     }
     if (!(events & EVENT_INTR) || !(v->rflags & FLAG_IF) || shadow || !v->apic_ops)

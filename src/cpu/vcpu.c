@@ -81,7 +81,8 @@ void vcpu_reset(struct vcpu *v)
 void vcpu_init(struct vcpu *v)
 {
     reset_common(v);
-    vcpu_clear(v, EVENT_NMI); /* not EVENT_SIPI: one that is here came after the INIT (port_init) */
+    vcpu_clear(v, EVENT_NMI |
+                      EVENT_NMI_AGAIN); /* not EVENT_SIPI: one that is here came after the INIT (port_init) */
     if (v->apic_ops) {
         pthread_mutex_lock(v->vm->machine_lock);
         v->apic_ops->init(v->apic);
@@ -110,9 +111,16 @@ static void port_set_intr(void *cpu, bool level)
         vcpu_clear(cpu, EVENT_INTR);
 }
 
+/* One NMI may be in service and one pending (SDM vol. 3 6.7.1). A CPU that does not block NMIs would have
+ * taken the first of two by now: the second is not lost because its thread has not got round to it. */
 static void port_nmi(void *cpu)
 {
-    vcpu_post(cpu, EVENT_NMI);
+    struct vcpu *v = cpu;
+    u32 old = atomic_load(&v->events);
+    while ((old & EVENT_NMI) && !__atomic_load_n(&v->nmi_blocked, __ATOMIC_RELAXED))
+        if (atomic_compare_exchange_weak(&v->events, &old, old | EVENT_NMI_AGAIN))
+            return;
+    vcpu_post(v, EVENT_NMI);
 }
 
 /* An INIT supersedes a start-up message that came before it. */

@@ -5,7 +5,6 @@
 #include "tests/chips.h"
 #include "tests/unit/cpu_vm.h"
 
-
 static struct cpu_vm t;
 static struct lapic_bus *bus;
 static struct lapic *apic[2];
@@ -78,6 +77,24 @@ static void test_interrupt(void)
     teardown();
 }
 
+/* Two NMIs to a CPU that could have taken the first; not more than one waits for its end. */
+static void test_nmis(void)
+{
+    setup();
+    struct vcpu *v = t.vm.cpu[0];
+    ipi(0, 0x4400);
+    ipi(0, 0x4400);
+    ipi(0, 0x4400);
+    CHECK_EQ(atomic_load(&v->events) & (EVENT_NMI | EVENT_NMI_AGAIN), EVENT_NMI | EVENT_NMI_AGAIN);
+    CHECK(!v->nmi_blocked);
+    cpu_handle_events(v); /* real mode: through the vector table */
+    CHECK(v->nmi_blocked);
+    CHECK_EQ(atomic_load(&v->events) & (EVENT_NMI | EVENT_NMI_AGAIN), EVENT_NMI);
+    ipi(0, 0x4400);
+    CHECK_EQ(atomic_load(&v->events) & (EVENT_NMI | EVENT_NMI_AGAIN), EVENT_NMI);
+    teardown();
+}
+
 static void test_deadline(void)
 {
     setup();
@@ -99,6 +116,7 @@ int main(void)
 {
     TAP_RUN(test_start_up);
     TAP_RUN(test_interrupt);
+    TAP_RUN(test_nmis);
     TAP_RUN(test_deadline);
     return tap_done();
 }

@@ -31,7 +31,7 @@ static bool thread_must_park(struct machine *m)
 static void dump_line(void *opaque, const char *text)
 {
     struct log *log = opaque;
-    fprintf(log->out, "%s\n", text);
+    fprintf(log->out, "%s%s\n", text, log->crlf ? "\r" : "");
 }
 
 static void report_crash(struct machine *m, struct vcpu *v)

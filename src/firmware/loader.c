@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "cpu/cpu.h"
+#include "firmware/bios_stub.h"
 #include "firmware/loader_impl.h"
 
 int kernel_place(const struct kernel_image *image, struct kernel_entry *entry, struct error *err)
@@ -124,7 +125,7 @@ static void set_registers(struct vcpu *v, const struct kernel_entry *entry)
     /* A busy task segment; PVH: base 0, limit 67h. The selector is the table's last entry. */
     v->tr = (struct segreg){.limit = 0x67, .selector = (u16)(entry->gdt_limit - 7), .attr = SEG_P | 0xb};
     v->gdtr = (struct dtable){.base = entry->gdt, .limit = entry->gdt_limit};
-    v->idtr = (struct dtable){0};
+    v->idtr = (struct dtable){.limit = entry->bios ? 0x3ff : 0};
     v->cr0 = CR0_PE | CR0_ET;
     v->cr3 = entry->cr3;
     v->cr4 = 0;
@@ -158,6 +159,8 @@ int kernel_load(const struct kernel_request *req, struct vm *vm, struct error *e
     if (rc == 0) {
         log_trace(vm->log, TRACE_BOOT, "%s: %s at %#llx", req->kernel, entry.protocol,
                   (unsigned long long)entry.rip);
+        if (entry.bios)
+            bios_stub_start(vm->mem);
         set_registers(vm->cpu[0], &entry);
     }
     free_files(image);

@@ -65,6 +65,7 @@ struct kernel_entry {
     u64 gdt; /* gpa of the descriptor table */
     u16 gdt_limit;
     u16 cs, ds;
+    bool bios; /* real-mode vectors are at 0, with what else a BIOS leaves behind (firmware/bios_stub.h) */
 };
 
 /* Writes everything to guest memory and fills `entry`. */

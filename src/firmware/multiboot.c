@@ -1,4 +1,5 @@
 /* The Multiboot Specification, version 0.6.96 (Multiboot 1). */
+#include "firmware/bios_stub.h"
 #include "firmware/loader_impl.h"
 
 #define HEADER_MAGIC 0x1badb002u
@@ -244,6 +245,7 @@ int multiboot_place(const struct kernel_image *image, struct kernel_entry *entry
     struct multiboot_info info = {0};
     u64 end;
     u32 info_gpa = 0;
+    bios_stub_write(image->mem);
     placer_init(&placer, &image->ram);
     int rc = load_kernel(image, &placer, &entry->rip, &end, err);
     if (rc < 0)
@@ -256,6 +258,7 @@ int multiboot_place(const struct kernel_image *image, struct kernel_entry *entry
     if (!boot_write_gdt(image, &placer, entry))
         return boot_no_room(image, "a descriptor table", 64, err);
     entry->protocol = "Multiboot";
+    entry->bios = true;
     entry->rax = LOADER_MAGIC;
     entry->rbx = info_gpa;
     return 0;

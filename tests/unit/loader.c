@@ -253,6 +253,7 @@ static void test_pvh(void)
     CHECK(place(&r) == 0);
     CHECK_EQ(r.entry.mode, KERNEL_ENTRY_32);
     CHECK_EQ(r.entry.rip, 0x100010);
+    CHECK(!r.entry.bios);
     CHECK_EQ(rd(&r, 0x100001, 1), 0xfe);
     CHECK_EQ(rd(&r, 0x1001ff, 1), 0);
     u64 info = r.entry.rbx;
@@ -388,6 +389,12 @@ static void test_multiboot(void)
     CHECK_EQ(r.entry.mode, KERNEL_ENTRY_32);
     CHECK_EQ(r.entry.rip, 0x400020);
     CHECK_EQ(r.entry.rax, 0x2badb002);
+    /* A BIOS's interrupt vectors: the tick (push ds), and a bare IRET. */
+    CHECK(r.entry.bios);
+    CHECK_EQ(rd(&r, 0x08 * 4, 4), 0xf000e010);
+    CHECK_EQ(rd(&r, 0xfe010, 1), 0x1e);
+    CHECK_EQ(rd(&r, 0x15 * 4, 4), 0xf000e000);
+    CHECK_EQ(rd(&r, 0xfe000, 1), 0xcf);
     CHECK_EQ(rd(&r, 0x400000, 4), 0x1badb002);
     u64 info = r.entry.rbx;
     CHECK_EQ(rd(&r, info, 4), 0x24d);

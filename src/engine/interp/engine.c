@@ -7,25 +7,23 @@
 #include "engine/interp/op.h"
 #include "engine/interp/trace.h"
 
-/* Is `op` what stands at these 16 bytes? */
-static inline bool op_matches(const struct op *op, const u8 *code)
-{
-    typedef char vec __attribute__((vector_size(16)));
-    vec have, want;
-    memcpy(&have, code, 16);
-    memcpy(&want, op->bytes, 16);
-    vec equal = have == want;
-    return ((unsigned)__builtin_ia32_pmovmskb128(equal) & op->need) == op->need;
-}
-
-static inline struct op *op_next(struct vcpu *v, struct interp *it)
+static inline const struct block *block_next(struct vcpu *v, struct interp *it)
 {
     u64 rip = v->rip, off = rip - it->code_rip;
-    struct op *op = &it->op[op_index(rip)];
-    if (likely(off < it->code_span && op->rip == rip && op->mode == v->decode_mode &&
-               op_matches(op, it->code + off)))
-        return op;
-    return op_fetch(v);
+    const struct block *b = block_slot(it, rip);
+    if (likely(off < it->code_end && b->rip == rip && b->mode == v->decode_mode &&
+               off + b->padded <= it->code_end && block_intact(b, it->code + off)))
+        return b;
+    return block_fetch(v);
+}
+
+/* After a store by one of its instructions. A block that runs over the page's end has only one. */
+static inline bool block_unchanged(const struct interp *it, const struct block *b)
+{
+    u64 off = b->rip - it->code_rip;
+    if (likely(off + b->padded <= it->code_end))
+        return block_intact(b, it->code + off);
+    return memcmp(it->code + off, b->bytes, b->len) == 0;
 }
 
 static inline u32 attention(const struct vcpu *v)
@@ -33,29 +31,64 @@ static inline u32 attention(const struct vcpu *v)
     return (atomic_load_explicit(&v->events, memory_order_relaxed) & v->event_mask) | v->attention;
 }
 
+/* One instruction. */
 static void execute(struct vcpu *v, struct interp *it)
 {
-    struct op *op = op_next(v, it);
+    const struct block *b = block_next(v, it);
+    const struct op *op = &it->ops[b->first];
+    it->block = b;
     if (unlikely(v->attention & ATTN_TRACE)) {
         struct trace_state before;
-        trace_begin(v, op_insn(it, op), &before);
+        trace_begin(v, &op_cold(v, op)->insn, &before);
         op->run(v, op);
         trace_end(v, &before);
     } else {
         op->run(v, op);
     }
+    it->block = NULL;
     v->instructions++;
+}
+
+/* A block, or its part up to the store that changes it. A data breakpoint must be seen after each
+ * instruction. */
+static inline void execute_block(struct vcpu *v, struct interp *it)
+{
+    const struct block *b = block_next(v, it);
+    const struct op *op = &it->ops[b->first], *end = op + b->count;
+    if (unlikely(v->dr[7] & 0xff))
+        end = op + 1;
+    it->block = b;
+    for (;;) {
+        op->run(v, op);
+        bool stores = op->stores;
+        if (++op == end)
+            break;
+        if (stores && unlikely(attention(v) || !block_unchanged(it, b)))
+            break;
+    }
+    it->block = NULL;
+    v->instructions += (u64)(op - &it->ops[b->first]);
+}
+
+/* Something was raised in a block: counts what completed before. */
+static void abandon_block(struct vcpu *v, struct interp *it)
+{
+    const struct block *b = it->block;
+    if (!b)
+        return;
+    u64 done = (v->rip - b->rip) & v->rip_mask;
+    const struct op *op = &it->ops[b->first];
+    for (unsigned i = 0; i < b->count && op[i].offset < done; i++)
+        v->instructions++;
+    it->block = NULL;
 }
 
 /* Runs until cpu_handle_events has something for the machine. Raises. */
 static enum cpu_pending loop(struct vcpu *v, struct interp *it)
 {
     for (;;) {
-        while (likely(!attention(v))) {
-            struct op *op = op_next(v, it);
-            op->run(v, op);
-            v->instructions++;
-        }
+        while (likely(!attention(v)))
+            execute_block(v, it);
         enum cpu_pending next = cpu_handle_events(v);
         interp_sync(it);
         if (next != PENDING_RUN)
@@ -83,6 +116,7 @@ static enum vcpu_exit run(struct vcpu *v)
     } else {
         /* Something was raised; it may be raised again, from the first instruction of the handler on. */
         interp_sync(it);
+        abandon_block(v, it);
         next = cpu_deliver_exception(v) ? loop(v, it) : PENDING_SHUTDOWN;
     }
     v->unwind = saved;
@@ -119,9 +153,9 @@ static void *map_zeroed(size_t size)
 }
 
 /* The caches are touched as they fill. */
-#define OP_BYTES      ((OP_COUNT) * sizeof(struct op))
-#define INSN_BYTES    ((OP_COUNT) * sizeof(struct insn))
-#define HANDLER_BYTES ((OP_COUNT) * sizeof(interp_handler))
+#define BLOCKS_SIZE (BLOCK_COUNT * sizeof(struct block))
+#define OPS_SIZE    (OP_COUNT * sizeof(struct op))
+#define COLDS_SIZE  (COLD_COUNT * sizeof(struct cold))
 
 void interp_finish(struct vcpu *v)
 {
@@ -129,12 +163,12 @@ void interp_finish(struct vcpu *v)
     native_finish(v);
     if (!it)
         return;
-    if (it->op)
-        munmap(it->op, OP_BYTES);
-    if (it->insn)
-        munmap(it->insn, INSN_BYTES);
-    if (it->handler)
-        munmap(it->handler, HANDLER_BYTES);
+    if (it->blocks)
+        munmap(it->blocks, BLOCKS_SIZE);
+    if (it->ops)
+        munmap(it->ops, OPS_SIZE);
+    if (it->colds)
+        munmap(it->colds, COLDS_SIZE);
     free(it);
     v->interp = NULL;
 }
@@ -144,16 +178,16 @@ int interp_init(struct vcpu *v, struct error *err)
     struct interp *it = calloc(1, sizeof *it);
     v->interp = it;
     if (it) {
-        it->op = map_zeroed(OP_BYTES);
-        it->insn = map_zeroed(INSN_BYTES);
-        it->handler = map_zeroed(HANDLER_BYTES);
+        it->blocks = map_zeroed(BLOCKS_SIZE);
+        it->ops = map_zeroed(OPS_SIZE);
+        it->colds = map_zeroed(COLDS_SIZE);
     }
-    if (!it || !it->op || !it->insn || !it->handler) {
+    if (!it || !it->blocks || !it->ops || !it->colds) {
         interp_finish(v);
         return error_set(err, ENOMEM, "no memory for the decode cache of CPU %u (%zu KiB of address space)",
-                         v->index, (OP_BYTES + INSN_BYTES + HANDLER_BYTES) >> 10);
+                         v->index, (BLOCKS_SIZE + OPS_SIZE + COLDS_SIZE) >> 10);
     }
-    it->op[0].mode = MODE_NONE; /* an all-zero op is the one of RIP 0 only */
+    it->blocks[0].mode = MODE_NONE; /* an all-zero block would be that of RIP 0 */
     int rc = native_init(v, err);
     if (rc < 0)
         interp_finish(v);
@@ -169,9 +203,10 @@ static void stats(const struct vcpu *v, void (*line)(void *opaque, const char *t
 {
     const struct interp *it = v->interp;
     char text[160];
-    snprintf(text, sizeof text, "cpu%u: %llu instructions, %llu decoded, %llu across a page or outside RAM",
-             v->index, (unsigned long long)v->instructions, (unsigned long long)it->decoded,
-             (unsigned long long)it->split);
+    snprintf(text, sizeof text,
+             "cpu%u: %llu instructions, %llu decoded, %llu slow fetches, %llu cache resets", v->index,
+             (unsigned long long)v->instructions, (unsigned long long)it->decoded,
+             (unsigned long long)it->split, (unsigned long long)it->resets);
     line(opaque, text);
 }
 

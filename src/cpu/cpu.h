@@ -46,7 +46,7 @@ enum cr4_bit {
     CR4_SMEP = BIT(20), CR4_SMAP = BIT(21), CR4_PKE = BIT(22),
 };
 
-enum efer_bit { EFER_SCE = BIT(0), EFER_LME = BIT(8), EFER_LMA = BIT(10), EFER_NXE = BIT(11), EFER_FFXSR = BIT(14) };
+enum efer_bit { EFER_SCE = BIT(0), EFER_LME = BIT(8), EFER_LMA = BIT(10), EFER_NXE = BIT(11), EFER_FFXSR = BIT(14), EFER_AIBRSE = BIT(21) };
 
 /* Access rights of a segment, packed as in VMCB/VMCS: descriptor byte 5 in bits 7:0, flags nibble in 11:8. */
 enum seg_attr {

@@ -212,13 +212,12 @@ static void state_load(void *dev, const void *state)
 static const char *check_modes(const struct vcpu *v, const struct vcpu_state *s)
 {
     bool pg = s->cr0 & CR0_PG, pe = s->cr0 & CR0_PE, lma = s->efer & EFER_LMA, lme = s->efer & EFER_LME;
-    u64 efer = EFER_LMA | EFER_LME | EFER_SCE | EFER_NXE | EFER_FFXSR;
     u16 cs = s->seg_attr[CS];
     if ((pg && !pe) || ((s->cr0 & CR0_NW) && !(s->cr0 & CR0_CD)) || !(s->cr0 & CR0_ET))
         return "cr0";
     if (s->cr4 & ~cr4_valid_bits(v))
         return "cr4";
-    if ((s->efer & ~efer) || (!cpu_has(v, FEAT_FXSR_OPT) && (s->efer & EFER_FFXSR)) || lma != (lme && pg))
+    if ((s->efer & ~efer_valid_bits(v)) || lma != (lme && pg))
         return "efer";
     if ((lma && !(s->cr4 & CR4_PAE)) || ((s->cr4 & CR4_PCIDE) && !lma))
         return "cr4";

@@ -9,7 +9,7 @@
 #include "cpu/xstate.h"
 
 #define MAX_BASIC    0x16u
-#define MAX_EXTENDED 0x8000001eu
+#define MAX_EXTENDED 0x80000021u
 #define HYPERVISOR   0x40000000u
 
 static u32 text4(const char *s)
@@ -214,6 +214,7 @@ static struct cpuid_regs extended(const struct vcpu *v, u32 leaf, u32 subleaf)
         return (struct cpuid_regs){0x48006400, 0x68006400, 0x02006140, 32u << 18 | 8 << 12 | 1 << 8 | 64};
     case 0x80000007:
     case 0x8000000a:
+    case 0x80000021:
         return features(m, leaf, 0);
     case 0x80000008:
         return ext_8(v);

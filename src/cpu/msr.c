@@ -141,14 +141,20 @@ static bool efer_read(struct vcpu *v, u32 msr, u64 *value)
     return true;
 }
 
-static bool efer_write(struct vcpu *v, u32 msr, u64 value)
+u64 efer_valid_bits(const struct vcpu *v)
 {
     u64 valid = EFER_LMA;
     valid |= cpu_has(v, FEAT_SYSCALL) ? EFER_SCE : 0;
     valid |= cpu_has(v, FEAT_LM) ? EFER_LME : 0;
     valid |= cpu_has(v, FEAT_NX) ? EFER_NXE : 0;
     valid |= cpu_has(v, FEAT_FXSR_OPT) ? EFER_FFXSR : 0;
-    if (value & ~valid)
+    valid |= cpu_has(v, FEAT_AUTOIBRS) ? EFER_AIBRSE : 0;
+    return valid;
+}
+
+static bool efer_write(struct vcpu *v, u32 msr, u64 value)
+{
+    if (value & ~efer_valid_bits(v))
         return false;
     u64 changed = v->efer ^ value;
     if ((changed & EFER_LME) && (v->cr0 & CR0_PG))

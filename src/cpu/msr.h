@@ -34,6 +34,9 @@ enum msr_number {
 /* Power-on values of everything in v->msr. */
 void msr_reset(struct vcpu *v);
 
+/* The EFER bits that exist on this CPU model. */
+u64 efer_valid_bits(const struct vcpu *v);
+
 /* The name for messages, NULL if there is no such register. */
 const char *msr_name(const struct vcpu *v, u32 msr);
 

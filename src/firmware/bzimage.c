@@ -85,13 +85,15 @@ static int read_header(struct bzimage *bz, struct error *err)
     return 0;
 }
 
-static int too_small(const struct bzimage *bz, u64 needed, struct error *err)
+/* `base`: the lowest address that the kernel could be at. */
+static int too_small(const struct bzimage *bz, u64 base, struct error *err)
 {
     return error_set(
         err, ENOMEM,
-        "%s: %llu MiB of memory are too little, this kernel needs %llu MiB to unpack: use --memory %lluM",
-        name_of(bz), (unsigned long long)(ram_layout_size(&bz->image->ram) >> 20),
-        (unsigned long long)(bz->init_size >> 20) + 1, mib_up(needed + ACPI_AREA_SIZE));
+        "%s: %llu MiB of memory are too little, this kernel needs %llu MiB above the first %llu MiB to "
+        "unpack: use --memory %lluM or more",
+        name_of(bz), (unsigned long long)(ram_layout_size(&bz->image->ram) >> 20), mib_up(bz->init_size),
+        mib_up(base), mib_up(base + bz->init_size + ACPI_AREA_SIZE));
 }
 
 /* Chooses the load address and takes the room that the kernel uses before it knows the memory map. */
@@ -116,7 +118,7 @@ static int place_code(struct bzimage *bz, struct error *err)
     if (movable && placer_find_low(&bz->placer, bz->init_size, MAX(align, PAGE_SIZE), LOAD_DEFAULT,
                                    RAM_LOW_MAX, &bz->load))
         return 0;
-    return too_small(bz, (movable ? ALIGN_UP(LOAD_DEFAULT, align) : preferred) + bz->init_size, err);
+    return too_small(bz, movable ? ALIGN_UP(LOAD_DEFAULT, align) : preferred, err);
 }
 
 static int place_cmdline(struct bzimage *bz, struct bzimage_info *info, struct error *err)

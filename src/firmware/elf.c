@@ -170,7 +170,7 @@ static int check_segment(const struct elf_file *elf, const struct kernel_image *
         return error_set(
             err, ENOEXEC,
             "%s: truncated: ELF segment %u ends at byte %llu of a file of %llu bytes: get it again", name, i,
-            (unsigned long long)(seg->offset + seg->filesz), (unsigned long long)elf->file->size);
+            (unsigned long long)seg->offset + seg->filesz, (unsigned long long)elf->file->size);
     if (seg->filesz > seg->memsz)
         return error_set(err, ENOEXEC,
                          "%s: damaged: ELF segment %u is larger in the file than in memory: get it again",
@@ -186,7 +186,7 @@ static int check_segment(const struct elf_file *elf, const struct kernel_image *
             err, ENOMEM,
             "%s: ELF segment %u (%#llx..%#llx) does not fit in the RAM of a VM with %llu MiB: use a larger "
             "--memory, or link the kernel elsewhere",
-            name, i, (unsigned long long)seg->paddr, (unsigned long long)(seg->paddr + seg->memsz),
+            name, i, (unsigned long long)seg->paddr, (unsigned long long)seg->paddr + seg->memsz,
             (unsigned long long)(ram_layout_size(&image->ram) >> 20));
     return 0;
 }

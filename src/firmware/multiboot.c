@@ -124,7 +124,7 @@ static int load_flat(const struct kernel_image *image, const struct multiboot_he
             return error_set(err, ENOEXEC,
                              "%s: truncated: the Multiboot header wants to load up to %#x, the file ends at "
                              "%#llx: get it again",
-                             file->name, h->load_end_addr, (unsigned long long)(h->load_addr + size));
+                             file->name, h->load_end_addr, (unsigned long long)h->load_addr + size);
         size = wanted;
     }
     *end = MAX((u64)h->load_addr + size, h->bss_end_addr);
@@ -243,7 +243,7 @@ int multiboot_place(const struct kernel_image *image, struct kernel_entry *entry
 {
     struct placer placer;
     struct multiboot_info info = {0};
-    u64 end;
+    u64 end = 0;
     u32 info_gpa = 0;
     bios_stub_write(image->mem);
     placer_init(&placer, &image->ram);

@@ -2,10 +2,10 @@
 #include "firmware/loader_impl.h"
 
 struct known_format {
-    u32 offset;
     const char *magic;
-    u8 length;
     const char *sentence; /* after "FILE: " */
+    u32 offset;
+    u8 length;
 };
 
 #define MAGIC(offset, bytes, sentence)                                                                       \

@@ -227,9 +227,11 @@ static void test_bzimage_bad(void)
     EXPECT_ERROR(&r, "damaged: the kernel wants to be at address 0xffffffffffffffff: get it again");
     hdr = image_bzimage(&r.im);
     hdr->init_size = MIB(80);
-    EXPECT_ERROR(&r, "64 MiB of memory are too little, this kernel needs 81 MiB to unpack: use --memory 83M");
+    EXPECT_ERROR(&r, "64 MiB of memory are too little, this kernel needs 80 MiB above the first 2 MiB to "
+                     "unpack: use --memory 83M or more");
     hdr->relocatable_kernel = 0;
-    EXPECT_ERROR(&r, "64 MiB of memory are too little, this kernel needs 81 MiB to unpack: use --memory 97M");
+    EXPECT_ERROR(&r, "64 MiB of memory are too little, this kernel needs 80 MiB above the first 16 MiB to "
+                     "unpack: use --memory 97M or more");
     hdr = image_bzimage(&r.im);
     hdr->cmdline_size = 10;
     r.image.cmdline = "root=/dev/sda1";

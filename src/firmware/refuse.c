@@ -10,7 +10,7 @@ struct known_format {
 
 #define MAGIC(offset, bytes, sentence)                                                                       \
     {                                                                                                        \
-        offset, bytes, sizeof(bytes) - 1, sentence                                                           \
+        bytes, sentence, offset, sizeof(bytes) - 1                                                           \
     }
 
 /* The first that matches. */

@@ -38,6 +38,7 @@
 #define PC_IRQ_RTC      8
 #define PC_IRQ_SCI      9
 #define PC_IRQ_MOUSE    12
+#define PC_IRQ_FPU      13
 #define PC_PCI_LINKS    4
 #define PC_PCI_LINK_IRQS                                                                                     \
     {                                                                                                        \

@@ -343,6 +343,7 @@ int board_create(struct board *b, struct machine *m, struct error *err)
         if (rc)
             return rc;
     }
+    m->vm.ferr = isa_irq(b, PC_IRQ_FPU);
     lapic_set_virtual_wire(b->lapic[0]);
     return 0;
 }

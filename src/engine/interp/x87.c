@@ -62,6 +62,22 @@ static void image_take(struct fpu *f, const u8 *image)
     memcpy(f->st, image + 32, sizeof f->st);
 }
 
+/*
+ * With CR0.NE = 0 a pending exception is FERR#'s business, and the instruction runs as with IGNNE# asserted:
+ * everything masked, so that the host does not fault on it.
+ */
+static void image_mask(const struct fpu *f, u8 *image)
+{
+    store_le16(image, f->fcw | FSW_EXCEPTIONS);
+    store_le16(image + 2, f->fsw & (u16) ~(FSW_ES | FSW_B));
+}
+
+/* FLDCW: the one waiting instruction that runs here and writes the control word. */
+static bool loads_control_word(const struct insn *insn)
+{
+    return (insn->opcode & 0xff) == 0xd9 && insn->modrm < 0xc0 && (insn->modrm >> 3 & 7) == 5;
+}
+
 static void pointers_update(struct vcpu *v, const struct insn *insn, bool memory)
 {
     struct fpu *f = &v->fpu;
@@ -95,10 +111,19 @@ void x87_execute(struct vcpu *v, const struct insn *insn)
     } else if (mem) {
         native_read(v, native_operand(v, insn, mem->size, MMU_READ), n->bounce, mem->size);
     }
+    bool ignored = !(insn->info->attrs & ATTR_X87_NOWAIT) && (v->fpu.fsw & FSW_ES);
+    u16 fcw = v->fpu.fcw;
     image_fill(&v->fpu, n->fx);
+    if (unlikely(ignored))
+        image_mask(&v->fpu, n->fx);
     if (unlikely(!stub_run(n, stub_of(n, insn, STUB_X87), v)))
         native_raise_host_fault(v);
     image_take(&v->fpu, n->fx);
+    if (unlikely(ignored)) {
+        if (!loads_control_word(insn))
+            v->fpu.fcw = fcw;
+        x87_update_summary(v);
+    }
     if (!(insn->info->attrs & ATTR_X87_CONTROL))
         pointers_update(v, insn, mem);
     v->fpu.xinuse |= BIT(XSTATE_X87);

@@ -4,7 +4,7 @@
 #   make run             a stock Debian kernel and a busybox shell (installs what is missing)
 #   make test            everything; make test-unit, test-guest, test-oracle, test-system, test-fuzz for one level
 #   make lint format     clang-format, clang-tidy, the include-direction check
-#   make fuzz            the libFuzzer binaries (clang)
+#   make fuzz            the libFuzzer binaries (clang): build/clang-fuzz/fuzz/NAME
 #
 # CC=gcc|clang   MODE=release|debug|asan   V=1 shows the commands
 #
@@ -30,9 +30,11 @@ CFLAGS_release := -O2 -g -DNDEBUG
 CFLAGS_debug := -O0 -g3
 CFLAGS_asan := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 LDFLAGS_asan := -fsanitize=address,undefined
+CFLAGS_fuzz := $(CFLAGS_asan) -fsanitize=fuzzer-no-link
+LDFLAGS_fuzz := $(LDFLAGS_asan)
 WARN := -Wall -Wextra -Werror -Wstrict-prototypes -Wmissing-prototypes -Wshadow -Wvla -Wpointer-arith \
         -Wwrite-strings -Wno-unused-parameter -Wno-missing-field-initializers
-CFLAGS_ALL := -std=gnu11 -fno-strict-aliasing -fno-common -pthread -Isrc -I. -I. -D_GNU_SOURCE -DRING3_VERSION='"$(VERSION)"' \
+CFLAGS_ALL := -std=gnu11 -fno-strict-aliasing -fno-common -pthread -Isrc -I. -D_GNU_SOURCE -DRING3_VERSION='"$(VERSION)"' \
               $(WARN) $(CFLAGS_$(MODE)) $(PKG_CFLAGS) $(CFLAGS)
 LDFLAGS_ALL := -pthread $(LDFLAGS_$(MODE)) $(LDFLAGS)
 LIBS := $(PKG_LIBS) -lm

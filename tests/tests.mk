@@ -11,17 +11,19 @@ LIBS_TEST_decode_facts := -lZydis
 test-unit: $(UNIT_TESTS)
 	@tests/run-unit $(UNIT_TESTS)
 
-# The libFuzzer binaries (clang), and the replay of the committed corpora (any compiler).
+# The libFuzzer binaries: clang, sanitizers, and coverage of all of src/. Left in build/clang-fuzz/fuzz.
+.PHONY: fuzz fuzzers test-fuzz
+fuzz:
+	@$(MAKE) --no-print-directory CC=clang MODE=fuzz fuzzers
+
+fuzzers: $(FUZZERS:%=$(OUT)/fuzz/%)
+
 $(OUT)/fuzz/%: fuzz/%.c $(LIB)
 	@mkdir -p $(@D)
 	@echo "  FUZZ  $@"
-	$(Q)$(CC) $(CFLAGS_ALL) $(FUZZ_FLAGS) $(LDFLAGS_ALL) -o $@ $< $(FUZZ_DRIVER) $(LIB) $(LIBS)
+	$(Q)$(CC) $(CFLAGS_ALL) -fsanitize=fuzzer $(LDFLAGS_ALL) -o $@ $< $(LIB) $(LIBS)
 
-.PHONY: fuzz test-fuzz
-fuzz: FUZZ_FLAGS := -fsanitize=fuzzer
-fuzz: $(FUZZERS:%=$(OUT)/fuzz/%)
-
-test-fuzz: FUZZ_DRIVER := fuzz/replay.c
+# The replay of the committed corpora: any compiler and mode.
 test-fuzz: $(FUZZERS:%=$(OUT)/replay/%)
 	@fuzz/run-replay $(OUT)/replay $(FUZZERS)
 

@@ -4,6 +4,7 @@
  * the host would refuse.
  */
 #include "cpu/cpu_state.h"
+#include "cpu/xstate.h"
 #include "cpu/ctrl.h"
 #include "cpu/debug.h"
 #include "cpu/mmu.h"
@@ -109,7 +110,7 @@ static void fpu_save(const struct fpu *f, struct vcpu_state *s)
     s->fdp = f->fdp;
     s->mxcsr = f->mxcsr;
     s->pkru = f->pkru;
-    s->xinuse = f->xinuse;
+    s->xinuse = xstate_inuse(f);
 }
 
 static void fpu_load(struct fpu *f, const struct vcpu_state *s)

@@ -3,6 +3,7 @@
  * vol. 2 3.1). A write is checked as a whole before anything changes.
  */
 #include "cpu/ctrl.h"
+#include "cpu/xstate.h"
 #include "cpu/debug.h"
 #include "cpu/exc.h"
 #include "cpu/mmu_priv.h"
@@ -258,7 +259,7 @@ u64 cpu_xgetbv(struct vcpu *v, u32 index)
     if (index == 0)
         return v->xcr0;
     if (index == 1 && cpu_has(v, FEAT_XGETBV1))
-        return v->xcr0 & v->fpu.xinuse;
+        return v->xcr0 & xstate_inuse(&v->fpu);
     cpu_raise_gp0(v);
 }
 

@@ -417,11 +417,28 @@ static bool clobbers_pointer(const struct insn *insn)
            (BIT(RBX) | BIT(RBP) | BIT(RSI) | BIT(RDI) | BIT(RSP) | BIT(R12) | BIT(R13) | BIT(R14) | BIT(R15));
 }
 
-/* W = 1 outside 64-bit mode: Intel ignores it (SDM), AMD raises #UD. */
+/* Where AMD's processors do not do what Intel's manual says: VPINSRD and VPEXTRD with W = 1 outside 64-bit
+ * mode are #UD, MOVSXD with a 16-bit operand reads four bytes. */
 static bool vendors_differ(const struct insn *insn)
 {
+    if (insn->id == INSN_MOVSXD)
+        return insn->opsize == 2;
     return insn->w && (insn->mode & DECODE_BITS) != DECODE_64 && insn->encoding != ENC_LEGACY &&
            (insn->id == INSN_VPINSRD || insn->id == INSN_VPEXTRD);
+}
+
+/* Zen 4 reads a stale RSP after PUSH or POP in EVEX instructions whose ModRM.rm names RSP with X = 1 (which
+ * is to be ignored). */
+static bool host_is_wrong(const struct insn *insn, const u8 *bytes)
+{
+    if (insn->encoding != ENC_EVEX || insn->modrm < 0xc0 || (insn->modrm & 7) != RSP)
+        return false;
+    while (*bytes != 0x62)
+        bytes++;
+    bool gpr = false;
+    for (unsigned i = 0; i < insn->nopnds; i++)
+        gpr |= insn->opnd[i].kind == OPND_GPR && insn_opnd_field(insn, i) == FIELD_RM;
+    return gpr && !(bytes[1] & 0x40);
 }
 
 static bool instruction_generate(struct generator *g, struct sequence *s, u64 *rng, u8 *at, u64 address,
@@ -439,7 +456,8 @@ static bool instruction_generate(struct generator *g, struct sequence *s, u64 *r
             continue;
         if (insn->info->flags_read & undefined)
             continue;
-        if (vendors_differ(insn))
+        if (vendors_differ(insn) || host_is_wrong(insn, bytes) ||
+            (s->has_area && insn->info->klass == CLASS_SYSTEM))
             continue;
         if (clobbers_pointer(insn) && !rng_chance(rng, 20))
             continue;
@@ -474,21 +492,58 @@ static unsigned popf_generate(u64 *rng, u8 *at)
     return 6;
 }
 
+/* Extended state saved to, or restored from, one place: MOV ESI; MOV EAX; XOR EDX, EDX; the instruction. */
+static unsigned area_generate(const struct generator *g, struct sequence *s, u64 *rng, u8 *at)
+{
+    static const struct {
+        u8 opcode, modrm;
+        u16 feature;
+    } ops[] = {
+        {0xae, 0x06, FEAT_FXSR},     {0xae, 0x0e, FEAT_FXSR},   {0xae, 0x26, FEAT_XSAVE},
+        {0xae, 0x2e, FEAT_XSAVE},    {0xae, 0x2e, FEAT_XSAVE},  {0xae, 0x2e, FEAT_XSAVE},
+        {0xae, 0x36, FEAT_XSAVEOPT}, {0xc7, 0x26, FEAT_XSAVEC}, {0xc7, 0x26, FEAT_XSAVEC},
+    };
+    unsigned op = rng_below(rng, ARRAY_LEN(ops)), n = 12;
+    if (!model_has(g->model, ops[op].feature))
+        op = 0;
+    at[0] = 0xbe;
+    store_le32(at + 1, (u32)DATA_BASE + (ops[op].feature == FEAT_XSAVEOPT ? AREA_OPT_OFFSET : AREA_OFFSET));
+    at[5] = 0xb8;
+    store_le32(at + 6, rng_chance(rng, 50) ? ~0u : (u32)rng_next(rng));
+    memcpy(at + 10, "\x31\xd2", 2);
+    if (!s->code32 && rng_chance(rng, 60))
+        at[n++] = 0x48;
+    at[n++] = 0x0f;
+    at[n++] = ops[op].opcode;
+    at[n++] = ops[op].modrm;
+    s->has_area = true;
+    return n;
+}
+
 void sequence_generate(struct generator *g, struct sequence *s, u64 seed)
 {
     u64 rng = seed * 0xd1342543de82ef95ull + 0x5eed;
     u32 undefined = 0;
     s->seed = seed;
+    s->has_area = false;
     s->code32 = g->mode == 32 || (g->mode == 0 && rng_chance(&rng, 20));
     unsigned wanted = g->length ? g->length : 1 + rng_below(&rng, SEQUENCE_MAX - 1), at = 0;
     state_generate(g, s, &rng);
     s->count = 0;
     s->start[0] = 0;
     s->flags_undefined[0] = 0;
+    unsigned areas = g->only                    ? 0
+                     : g->klass == CLASS_SYSTEM ? 60
+                     : g->klass >= 0            ? 0
+                     : rng_chance(&rng, 5)      ? 30
+                                                : 0;
     while (s->count < wanted) {
         struct insn insn;
         unsigned len;
-        if (!g->only && g->klass < 0 && !undefined && rng_chance(&rng, 4)) {
+        if (areas && rng_chance(&rng, areas)) {
+            len = area_generate(g, s, &rng, s->code + at);
+            undefined = 0;
+        } else if (!g->only && g->klass < 0 && !undefined && rng_chance(&rng, 4)) {
             len = rng_chance(&rng, 70) ? branch_generate(&rng, s->code + at)
                                        : popf_generate(&rng, s->code + at);
         } else if (instruction_generate(g, s, &rng, s->code + at, sequence_base(s) + at, &insn, undefined)) {

@@ -291,6 +291,8 @@ void host_run(const struct generator *g, const struct sequence *s, unsigned coun
 {
     struct frame *f = &oracle_frame;
     memcpy(host.data, g->pool + s->pool, DATA_SIZE);
+    if (s->has_area)
+        memset(host.data + AREA_OFFSET + 512, 0, 64);
     memcpy(host.far, g->pool + s->pool + DATA_SIZE, PAGE_SIZE);
     write_code(s, count);
     memcpy(f->gpr, s->initial.gpr, sizeof f->gpr);

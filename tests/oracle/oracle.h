@@ -18,9 +18,17 @@
 #define DATA_BASE   0x20000000ull
 #define DATA_SIZE   0x2000u
 #define RODATA_BASE 0x20010000ull
-#define CODE32_BASE 0x60000000ull
+#define CODE32_BASE 0x5d3a7000ull
 #define CODE64_BASE 0x2aaa00000000ull
 #define FAR_BASE    0x2aaa00010000ull
+
+/* Where in DATA some sequences save and restore extended state. What lies there is compared by restoring it:
+ * which components a processor holds to be in use (and so saves) is its own affair. */
+#define AREA_OFFSET 0x1500u
+#define AREA_LENGTH 0xa00u
+/* XSAVEOPT's own: it may leave out what did not change since an XRSTOR from the same place (the modified
+ * optimization). */
+#define AREA_OPT_OFFSET 0x200u
 
 #define SEQUENCE_MAX 8
 #define CODE_MAX     (SEQUENCE_MAX * 40)
@@ -63,6 +71,7 @@ struct sequence {
     u32 flags_undefined[SEQUENCE_MAX + 1]; /* after n instructions: flags that the manual leaves undefined */
     struct machine_state initial;
     unsigned pool; /* where in the pool the memory starts */
+    bool has_area; /* the XSAVE area's header is zero at first */
 };
 
 static inline u64 sequence_base(const struct sequence *s)

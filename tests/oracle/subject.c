@@ -229,6 +229,8 @@ void subject_run(struct subject *s, const struct generator *g, const struct sequ
 {
     struct vcpu *v = s->v;
     memcpy(at(s, PA_DATA), g->pool + q->pool, DATA_SIZE);
+    if (q->has_area)
+        memset(at(s, PA_DATA + AREA_OFFSET + 512), 0, 64);
     memcpy(at(s, PA_FAR), g->pool + q->pool + DATA_SIZE, PAGE_SIZE);
     write_code(s, q, count);
     load_state(s, q);

@@ -112,9 +112,9 @@ void arith_cmpxchg8b(struct vcpu *v, const struct insn *insn)
 
 void arith_cmpxchg16b(struct vcpu *v, const struct insn *insn)
 {
-    u64 lin = interp_mem_linear(v, insn, 16, MMU_WRITE);
-    if (lin & 15)
+    if ((interp_ea(v, insn) + v->seg[insn->mem.seg].base) & 15) /* before the segment's own checks */
         cpu_raise_gp0(v);
+    u64 lin = interp_mem_linear(v, insn, 16, MMU_WRITE);
     u64 expected[2] = {v->gpr[RAX], v->gpr[RDX]}, desired[2] = {v->gpr[RBX], v->gpr[RCX]};
     if (interp_cmpxchg(v, lin, 16, insn_locked(insn), expected, desired)) {
         v->rflags |= FLAG_ZF;

@@ -190,10 +190,8 @@ static u64 cmps(struct vcpu *v, const struct insn *insn, u64 count, bool *more)
             i++;
         } while (i < n && (a == b) != wanted);
     } else {
-        if (v->mmu_index == MMU_USER_ALIGN && ((from | at) & (size - 1))) /* before a page fault of either */
-            cpu_raise_error(v, EXC_AC, 0);
+        b = interp_load(v, at, size); /* the order in which the host's processor faults */
         a = interp_load(v, from, size);
-        b = interp_load(v, at, size);
         i = 1;
     }
     compare(v, insn, a, b, more);

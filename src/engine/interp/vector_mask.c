@@ -31,6 +31,14 @@ static u8 *whole_ptr(struct vcpu *v, const struct insn *insn, u64 ea, const stru
     return native_fast_ptr(v, lin, bytes, write);
 }
 
+/* Segment and canonical checks of all elements go before the first page fault. */
+static void check_elements(struct vcpu *v, const struct insn *insn, u64 ea, const struct element_set *set,
+                           enum mmu_access access)
+{
+    for (u64 left = set->active; left; left &= left - 1)
+        element_linear(v, insn, ea + (unsigned)__builtin_ctzll(left) * set->size, set->size, access);
+}
+
 static void read_elements(struct vcpu *v, const struct insn *insn, u64 ea, const struct element_set *set,
                           u8 *buf)
 {
@@ -39,6 +47,7 @@ static void read_elements(struct vcpu *v, const struct insn *insn, u64 ea, const
         memcpy(buf, whole, set->size * set->count);
         return;
     }
+    check_elements(v, insn, ea, set, MMU_READ);
     for (u64 left = set->active; left; left &= left - 1) {
         unsigned i = (unsigned)__builtin_ctzll(left);
         u64 lin = element_linear(v, insn, ea + i * set->size, set->size, MMU_READ);
@@ -50,6 +59,7 @@ static void probe_elements(struct vcpu *v, const struct insn *insn, u64 ea, cons
 {
     if (whole_ptr(v, insn, ea, set, true))
         return;
+    check_elements(v, insn, ea, set, MMU_WRITE);
     for (u64 left = set->active; left; left &= left - 1) {
         unsigned i = (unsigned)__builtin_ctzll(left);
         native_probe_write(v, element_linear(v, insn, ea + i * set->size, set->size, MMU_WRITE), set->size);
@@ -165,8 +175,6 @@ void vector_execute_masked(struct vcpu *v, const struct insn *insn)
         if ((ea + base) & (mem->size - 1))
             cpu_raise_gp0(v);
     }
-    if (!v->code64 && set.active) /* a segment's limit counts for the whole operand */
-        seg_linear(v, insn->mem.seg, ea, mem->size, write ? MMU_WRITE : MMU_READ);
     if (unlikely(v->mmu_index == MMU_USER_ALIGN) && set.active)
         check_elements_align(v, insn, ea, &set);
     if (!suppress) { /* every element is accessed, if not changed */

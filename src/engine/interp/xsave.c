@@ -35,9 +35,9 @@ static void area_begin(struct vcpu *v, const struct insn *insn, struct area *a, 
     a->rfbm = requested(v, enabled);
     a->compact = 0;
     a->wide = insn->w && v->code64;
-    a->lin = interp_mem_linear(v, insn, XSTATE_FIRST, access);
-    if (a->lin & 63)
+    if (area_flat(v, insn) & 63)
         cpu_raise_gp0(v);
+    a->lin = interp_mem_linear(v, insn, XSTATE_FIRST, access);
 }
 
 static u32 component_offset(const struct area *a, unsigned i)
@@ -60,7 +60,7 @@ static void area_store(struct vcpu *v, const struct area *a, u64 saved, bool mxc
     }
     if (mxcsr)
         ranges[n++] = (struct range){AREA_MXCSR, 8};
-    ranges[n++] = (struct range){HEADER, a->compact ? 64 : 8};
+    ranges[n++] = (struct range){HEADER, a->compact ? 16 : 8}; /* XSTATE_BV, XCOMP_BV */
     for (unsigned i = XSTATE_SSE; i < XSTATE_COUNT; i++)
         if (saved >> i & 1)
             ranges[n++] = (struct range){component_offset(a, i), area_component_bytes(v, i)};
@@ -97,6 +97,7 @@ void xsave_xsave(struct vcpu *v, const struct insn *insn)
     u64 inuse = xstate_inuse(&v->fpu);
     bool optimize = insn->id == INSN_XSAVEOPT;
     u64 saved = a.rfbm & (optimize ? inuse : ~0ull);
+    mmu_probe(v, a.lin + HEADER, 8, MMU_WRITE, v->mmu_index);
     u64 old = mmu_read(v, a.lin + HEADER, 8);
     area_save(v, &a, saved, a.rfbm & (BIT(XSTATE_SSE) | XCR0_AVX), (old & ~a.rfbm) | (inuse & a.rfbm));
 }
@@ -109,8 +110,6 @@ void xsave_xsavec(struct vcpu *v, const struct insn *insn)
     area_begin(v, insn, &a, supervisor ? v->xcr0 | v->msr.xss : v->xcr0, MMU_WRITE);
     a.compact = a.rfbm | COMPACT;
     u64 inuse = xstate_inuse(&v->fpu);
-    if (v->fpu.mxcsr != MXCSR_INIT)
-        inuse |= BIT(XSTATE_SSE);
     u64 saved = a.rfbm & inuse;
     area_save(v, &a, saved, saved & BIT(XSTATE_SSE), saved);
 }

@@ -8,11 +8,16 @@ void area_save_x87(const struct vcpu *v, u8 *image, bool wide)
     store_le16(image, f->fcw);
     store_le16(image + 2, f->fsw);
     store_le16(image + 4, f->ftw);
-    store_le16(image + 6, f->fop);
-    if (wide) {
+    if (!(f->fsw & FSW_ES) && v->vm->model.vendor == VENDOR_AMD) {
+        /* AMD's processors save the pointers only with the exception that they tell about, else zeros (APM
+         * vol. 2 11.4.4, CPUID 8000_0008h EBX.XSAVEERPTR). */
+        memset(image + 6, 0, 18);
+    } else if (wide) {
+        store_le16(image + 6, f->fop);
         store_le64(image + 8, f->fip);
         store_le64(image + 16, f->fdp);
     } else {
+        store_le16(image + 6, f->fop);
         store_le32(image + 8, (u32)f->fip);
         store_le32(image + 12, f->fcs);
         store_le32(image + 16, (u32)f->fdp);
@@ -32,8 +37,8 @@ void area_load_x87(struct vcpu *v, const u8 *image, bool wide)
     f->ftw = image[4];
     f->fop = load_le16(image + 6) & 0x7ff;
     if (wide) {
-        f->fip = load_le64(image + 8);
-        f->fdp = load_le64(image + 16);
+        f->fip = sign_extend(load_le64(image + 8), 57); /* made canonical */
+        f->fdp = sign_extend(load_le64(image + 16), 57);
         f->fcs = f->fds = 0;
     } else {
         f->fip = load_le32(image + 8);

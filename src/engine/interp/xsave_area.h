@@ -15,6 +15,13 @@ void area_save_x87(const struct vcpu *v, u8 *image, bool wide);
 void area_load_x87(struct vcpu *v, const u8 *image, bool wide);
 void area_init_x87(struct vcpu *v);
 
+/* The address of the operand's first byte before the segment's checks: an area that is not aligned is found
+ * first. */
+static inline u64 area_flat(const struct vcpu *v, const struct insn *insn)
+{
+    return interp_ea(v, insn) + v->seg[insn->mem.seg].base;
+}
+
 void area_save_mxcsr(const struct vcpu *v, u8 *image);
 
 /* Bytes of component `i` >= 1 that the mode accesses: outside 64-bit mode registers 8..31 do not exist. */

@@ -11,10 +11,12 @@ static void check_enabled(struct vcpu *v)
 
 static u64 area_linear(struct vcpu *v, const struct insn *insn, enum mmu_access access)
 {
-    u64 lin = interp_mem_linear(v, insn, XSTATE_LEGACY_SIZE, access);
-    if (lin & 15)
+    u64 flat = area_flat(v, insn);
+    if (!v->code64 || is_canonical(flat))
+        native_check_align(v, flat, 4); /* #AC, else #GP */
+    if (flat & 15)
         cpu_raise_gp0(v);
-    return lin;
+    return interp_mem_linear(v, insn, XSTATE_LEGACY_SIZE, access);
 }
 
 /* In 64-bit mode at CPL 0 with EFER.FFXSR the XMM registers are left out. */

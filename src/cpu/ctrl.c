@@ -259,7 +259,7 @@ u64 cpu_xgetbv(struct vcpu *v, u32 index)
     if (index == 0)
         return v->xcr0;
     if (index == 1 && cpu_has(v, FEAT_XGETBV1))
-        return v->xcr0 & xstate_inuse(&v->fpu);
+        return v->xcr0 & xstate_inuse_mxcsr(&v->fpu);
     cpu_raise_gp0(v);
 }
 

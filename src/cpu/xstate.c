@@ -33,7 +33,7 @@ u64 xstate_inuse(const struct fpu *fpu)
     u64 inuse = 0;
     if (!x87_is_initial(fpu))
         inuse |= BIT(XSTATE_X87);
-    if (fpu->mxcsr != 0x1f80 || !column_is_zero(fpu, 0, 16, 0, 16))
+    if (!column_is_zero(fpu, 0, 16, 0, 16))
         inuse |= BIT(XSTATE_SSE);
     if (!column_is_zero(fpu, 0, 16, 16, 16))
         inuse |= BIT(XSTATE_AVX);
@@ -46,4 +46,9 @@ u64 xstate_inuse(const struct fpu *fpu)
     if (fpu->pkru)
         inuse |= BIT(XSTATE_PKRU);
     return inuse;
+}
+
+u64 xstate_inuse_mxcsr(const struct fpu *fpu)
+{
+    return xstate_inuse(fpu) | (fpu->mxcsr != 0x1f80 ? BIT(XSTATE_SSE) : 0);
 }

@@ -80,8 +80,9 @@ static inline u32 xstate_compact_size(u64 mask)
 }
 
 struct fpu;
-/* XINUSE: which components of the state differ from their initial configuration (SDM vol. 1 13.6; MXCSR does
- * not count). */
+/* XINUSE: which components differ from their initial configuration (SDM vol. 1 13.6); MXCSR does not count
+ * for SSE, except where XSAVEC, XSAVES and XGETBV ask (the second function). */
 u64 xstate_inuse(const struct fpu *fpu);
+u64 xstate_inuse_mxcsr(const struct fpu *fpu);
 
 #endif

@@ -109,7 +109,7 @@ void xsave_xsavec(struct vcpu *v, const struct insn *insn)
     bool supervisor = insn->id == INSN_XSAVES;
     area_begin(v, insn, &a, supervisor ? v->xcr0 | v->msr.xss : v->xcr0, MMU_WRITE);
     a.compact = a.rfbm | COMPACT;
-    u64 inuse = xstate_inuse(&v->fpu);
+    u64 inuse = xstate_inuse_mxcsr(&v->fpu);
     u64 saved = a.rfbm & inuse;
     area_save(v, &a, saved, saved & BIT(XSTATE_SSE), saved);
 }

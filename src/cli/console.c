@@ -191,10 +191,15 @@ static void out_writable(void *opaque)
 static const char escape_help[] =
     "\r\n[ring3: Ctrl-] q quits, Ctrl-] Ctrl-] types one Ctrl-], Ctrl-] ? shows this]\r\n";
 
-/* Hands what was typed to the serial port, as far as it takes it. */
+/* Hands what was typed to the serial port until it takes no more (only then does it tell when it has room
+ * again). */
 static void typed_deliver(struct console *c)
 {
-    c->typed_from += machine_console_input(c->machine, c->typed + c->typed_from, c->typed_to - c->typed_from);
+    size_t n = 1;
+    while (n && c->typed_from < c->typed_to) {
+        n = machine_console_input(c->machine, c->typed + c->typed_from, c->typed_to - c->typed_from);
+        c->typed_from += n;
+    }
     if (c->typed_from == c->typed_to)
         c->typed_from = c->typed_to = 0;
 }

@@ -46,15 +46,15 @@ def hello(text, then):
     return elf32(serial_text(text) + then)
 
 
-def echo():
-    """Sends back what is typed; 'X' leaves through the debug-exit port."""
+def echo(fifo):
+    """Sends back what is typed; 'X' leaves through the debug-exit port. `fifo`: the serial port's FIFOs are on."""
     ready = b"\xba\xfd\x03\x00\x00"  # mov edx, 0x3fd
     loop = ready + b"\xec\xa8\x01\x74\xfb"  # 1: in al, dx; test al, 1; jz 1b
     loop += b"\xb2\xf8\xec\xee"  # mov dl, 0xf8; in al, dx; out dx, al
     loop += b"\x3c\x58"  # cmp al, 'X'
     back = -(len(loop) + 2)
     loop += b"\x75" + struct.pack("b", back)  # jne to the start
-    return elf32(serial_text("ready\n") + loop + out_byte(0xF4, 0) + HALT)
+    return elf32(out_byte(0x3FA, int(fifo)) + serial_text("ready\n") + loop + out_byte(0xF4, 0) + HALT)
 
 
 def count(total, first, kinds):

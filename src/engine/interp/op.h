@@ -2,19 +2,20 @@
  * The decode cache of one vCPU: private to the run loop and to the fast handlers.
  *
  * 1. An op is one decoded instruction; a block is a run of them, found by the RIP of its first, that ends
- * with the first instruction that may branch, change the mode or ask for attention.
+ *    with the first instruction that may branch, change the mode or ask for attention.
  * 2. Before a block is executed its bytes are compared with guest memory, and again after each of its
- * instructions that stores: self-modifying and cross-modifying code is exact, and nothing ever invalidates a
- * block. What the choice of a handler depends on is the mode (in the block's key) and the CPU model (which
- * never changes).
+ *    instructions that stores: self-modifying and cross-modifying code is exact, and nothing ever
+ *    invalidates a block. What the choice of a handler depends on is the mode (in the block's key) and
+ *    the CPU model (which never changes).
  * 3. The bytes are read through a window: the host address of the current code page, valid for RIPs
  *    [code_rip, code_rip + code_end), below CS's limit. It is a one-entry instruction TLB, and dropped
- * (interp_sync) after everything that may change the translation, the rights, the mode or CS: system
- * instructions, far transfers, delivered events.
+ *    (interp_sync) after everything that may change the translation, the rights, the mode or CS: system
+ *    instructions, far transfers, delivered events.
  * 4. Between a block's instructions nothing is looked at but after stores: `events` wait for its end, and
- * what may set `attention` ends the block. While there is attention, or a breakpoint in DR7, instructions are
- * executed one by one.
- * 5. Ops and general instructions are allocated in order; when there is no room left everything is forgotten.
+ *    what may set `attention` ends the block. While there is attention, or a breakpoint in DR7,
+ *    instructions are executed one by one.
+ * 5. Ops and general instructions are allocated in order; when there is no room left everything is
+ *    forgotten.
  */
 #ifndef RING3_ENGINE_INTERP_OP_H
 #define RING3_ENGINE_INTERP_OP_H

@@ -63,15 +63,19 @@ static int set_cpu(void *target, const char *value, struct error *err)
 {
     struct run_options *o = target;
     struct suggestion s;
-    suggestion_init(&s, value);
+    char base[81];
+    size_t len = strcspn(value, ",");
+    snprintf(base, sizeof base, "%.*s", (int)(len < 80 ? len : 80), value);
+    suggestion_init(&s, base);
     for (const char *const *name = cpu_model_names; *name; name++) {
         suggestion_offer(&s, *name);
-        if (!strcmp(*name, value)) {
+        if (!strcmp(*name, base)) {
+            struct cpu_model unused = {0};
             o->machine.cpu_model = value;
-            return 0;
+            return cpu_model_edit(&unused, value + len, err);
         }
     }
-    return error_set(err, EINVAL, "unknown CPU model '%.80s'; the nearest known one is %s", value, s.best);
+    return error_set(err, EINVAL, "unknown CPU model '%s'; the nearest known one is %s", base, s.best);
 }
 
 static int set_engine(void *target, const char *value, struct error *err)
@@ -182,7 +186,9 @@ static void print_details(void)
     printf("\nCPU models:");
     for (const char *const *name = cpu_model_names; *name; name++)
         printf(" %s", *name);
-    printf("\n\nTrace topics:\n");
+    printf("\nEdits may follow the name: ,+FEATURE ,-FEATURE ,vendor=AuthenticAMD ,vendor=GenuineIntel\n"
+           "(--cpu host,-pcid)\n");
+    printf("\nTrace topics:\n");
     for (int i = 0; i < TRACE_TOPIC_COUNT; i++)
         printf("  %-12s%s\n", trace_topic_name(i), trace_topic_help(i));
     printf(

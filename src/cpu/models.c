@@ -176,9 +176,26 @@ static bool host_has(enum cpu_feature f)
     return reg[feature_bits[f].reg - 'a'] >> feature_bits[f].bit & 1;
 }
 
-static void add(struct cpu_model *model, enum cpu_feature f)
+const char *cpu_feature_name(enum cpu_feature f)
 {
-    model->features[f / 64] |= BIT(f % 64);
+    return feature_bits[f].name;
+}
+
+static bool list_has(const u16 *list, enum cpu_feature f)
+{
+    while (*list != FEAT_END && *list != f)
+        list++;
+    return *list == f;
+}
+
+bool cpu_feature_works(enum cpu_feature f)
+{
+    if (f == FEAT_BASE || f >= FEAT_COUNT)
+        return false;
+    if (list_has(system_features, f) || list_has(xsave_features, f))
+        return true;
+    return (list_has(v2_features, f) || list_has(v3_features, f) || list_has(host_features, f)) &&
+           host_has(f);
 }
 
 /* Adds features; those of `list` that the host must have and lacks are named in `missing`. */
@@ -186,7 +203,7 @@ static void add_all(struct cpu_model *model, const u16 *list, bool native, char 
 {
     for (; *list != FEAT_END; list++) {
         if (!native || host_has(*list)) {
-            add(model, *list);
+            model_add(model, *list);
         } else {
             size_t used = strlen(missing);
             snprintf(missing + used, size - used, "%s%s", used ? ", " : "", feature_bits[*list].name);
@@ -207,7 +224,7 @@ static void add_host(struct cpu_model *model)
     bool avx512 = host_has(FEAT_AVX512F) && model_has(model, FEAT_AVX2);
     for (const u16 *f = host_features; *f != FEAT_END; f++)
         if (host_has(*f) && (avx512 || !needs_avx512(*f)) && (!needs_avx(*f) || model_has(model, FEAT_AVX)))
-            add(model, *f);
+            model_add(model, *f);
     if (avx512)
         model->xcr0 |= XCR0_AVX512;
 }
@@ -223,7 +240,7 @@ static void model_identify(struct cpu_model *model, unsigned cpu_count)
     snprintf(model->brand, sizeof model->brand, "ring3 virtual CPU (%s)", model->name);
 }
 
-int cpu_model_init(struct cpu_model *model, const char *name, unsigned cpu_count, struct error *err)
+static int model_init(struct cpu_model *model, const char *name, unsigned cpu_count, struct error *err)
 {
     bool v3_works = host_has_all(v2_features) && host_has_all(v3_features);
     if (!name)
@@ -253,11 +270,49 @@ int cpu_model_init(struct cpu_model *model, const char *name, unsigned cpu_count
     if (host)
         add_host(model);
     if (cpu_count > 1) {
-        add(model, FEAT_HTT);
-        add(model, FEAT_CMP_LEGACY);
+        model_add(model, FEAT_HTT);
+        model_add(model, FEAT_CMP_LEGACY);
     }
     model_identify(model, cpu_count);
     return 0;
+}
+
+/* XCR0 and the features agree: no vector state without XSAVE, no AVX-512 without AVX2, and so on. */
+static void model_settle(struct cpu_model *model)
+{
+    if (!model_has(model, FEAT_XSAVE)) {
+        model_remove(model, FEAT_AVX);
+        for (const u16 *f = xsave_features; *f != FEAT_END; f++)
+            model_remove(model, *f);
+    }
+    if (!model_has(model, FEAT_AVX))
+        model_remove(model, FEAT_AVX2);
+    if (!model_has(model, FEAT_AVX2))
+        model_remove(model, FEAT_AVX512F);
+    for (unsigned f = 1; f < FEAT_COUNT; f++)
+        if ((needs_avx(f) && !model_has(model, FEAT_AVX)) ||
+            (needs_avx512(f) && !model_has(model, FEAT_AVX512F)))
+            model_remove(model, f);
+    model->xcr0 = XCR0_X87SSE;
+    if (model_has(model, FEAT_AVX))
+        model->xcr0 |= XCR0_AVX;
+    if (model_has(model, FEAT_AVX512F))
+        model->xcr0 |= XCR0_AVX512;
+}
+
+int cpu_model_init(struct cpu_model *model, const char *spec, unsigned cpu_count, struct error *err)
+{
+    char name[sizeof model->name] = "";
+    size_t len = spec ? strcspn(spec, ",") : 0;
+    if (len >= sizeof name)
+        len = sizeof name - 1;
+    memcpy(name, spec ? spec : "", len);
+    int rc = model_init(model, spec ? name : NULL, cpu_count, err);
+    if (rc < 0 || !spec)
+        return rc;
+    rc = cpu_model_edit(model, spec + strcspn(spec, ","), err);
+    model_settle(model);
+    return rc;
 }
 
 u32 model_feature_bits(const struct cpu_model *model, u32 leaf, u32 subleaf, char reg)

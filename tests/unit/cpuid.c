@@ -33,6 +33,30 @@ static void test_models(void)
     CHECK_EQ(cpu_model_init(&m, NULL, 1, &err), 0);
 }
 
+static void test_edits(void)
+{
+    struct cpu_model m;
+    struct error err = {0};
+    CHECK_EQ(cpu_model_init(&m, "x86-64-v2,-pcid,-sse4_1,vendor=GenuineIntel", 2, &err), 0);
+    CHECK(!model_has(&m, FEAT_PCID) && !model_has(&m, FEAT_SSE4_1) && model_has(&m, FEAT_INVPCID));
+    CHECK_EQ(m.vendor, VENDOR_INTEL);
+    CHECK_STR(m.name, "x86-64-v2");
+    CHECK_EQ(cpu_model_init(&m, "x86-64-v2,-pcid,+pcid", 1, &err), 0);
+    CHECK(model_has(&m, FEAT_PCID));
+    /* What rests on a feature goes with it. */
+    if (cpu_model_init(&m, "host,-xsave", 1, &err) == 0) {
+        CHECK(!model_has(&m, FEAT_AVX2) && !model_has(&m, FEAT_XSAVES) && !model_has(&m, FEAT_AVX512BW));
+        CHECK_EQ(m.xcr0, XCR0_X87SSE);
+    }
+    if (cpu_model_init(&m, "host,-avx2", 1, &err) == 0)
+        CHECK(!model_has(&m, FEAT_AVX512VL) && !(m.xcr0 & XCR0_AVX512));
+    CHECK_EQ(cpu_model_init(&m, "x86-64-v2,+svm", 1, &err), -ENOTSUP);
+    CHECK_EQ(cpu_model_init(&m, "x86-64-v2,+pci", 1, &err), -EINVAL);
+    CHECK_EQ(cpu_model_init(&m, "x86-64-v2,+pcidx", 1, &err), -EINVAL);
+    CHECK_EQ(cpu_model_init(&m, "x86-64-v2,", 1, &err), -EINVAL);
+    CHECK_EQ(cpu_model_init(&m, "x86-64-v2,vendor=Zilog", 1, &err), -EINVAL);
+}
+
 static void test_names(void)
 {
     cpu_vm_create(&t, "x86-64-v2", 1);
@@ -161,6 +185,7 @@ static void test_xsave_leaf(void)
 int main(void)
 {
     TAP_RUN(test_models);
+    TAP_RUN(test_edits);
     TAP_RUN(test_names);
     TAP_RUN(test_feature_bits);
     TAP_RUN(test_topology);

@@ -120,7 +120,9 @@ void seg_drop_privileged(struct vcpu *v, unsigned cpl)
         struct segreg *seg = &v->seg[data[i]];
         unsigned dpl = seg->attr >> 5 & 3;
         bool conforming = (seg->attr & (SEG_CODE | SEG_EXPAND_DOWN)) == (SEG_CODE | SEG_EXPAND_DOWN);
-        if (!(seg->attr & SEG_UNUSABLE) && !conforming && dpl < cpl)
-            segreg_set_null(seg, 0, 0);
+        if ((seg->attr & SEG_UNUSABLE) || conforming || dpl >= cpl)
+            continue;
+        /* 64-bit code goes on with the base it had: the selector becomes null, nothing is loaded. */
+        *seg = (struct segreg){.base = v->long_mode ? seg->base : 0, .attr = SEG_UNUSABLE};
     }
 }

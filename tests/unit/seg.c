@@ -251,6 +251,26 @@ static void test_io_bitmap(void)
     cpu_vm_destroy(&t);
 }
 
+/* A return outwards: selectors of inner data become null; in long mode the bases stay. */
+static void test_drop_privileged(void)
+{
+    for (unsigned lma = 0; lma < 2; lma++) {
+        setup(0);
+        struct vcpu *v = t.v;
+        if (lma)
+            enter_long(&t, 0);
+        seg_set(v, GS, SEL_DATA0, 0x400000, 0xffffffff, ATTR_DATA | ATTR_BIG);
+        seg_set(v, FS, SEL_DATA3, 0x500000, 0xffffffff, ATTR_DATA | ATTR_BIG | SEG_DPL);
+        seg_drop_privileged(v, 3);
+        CHECK_EQ(v->seg[GS].selector, 0);
+        CHECK(v->seg[GS].attr & SEG_UNUSABLE);
+        CHECK_EQ(v->seg[GS].base, lma ? 0x400000 : 0);
+        CHECK_EQ(v->seg[FS].selector, SEL_DATA3);
+        CHECK_EQ(v->seg[FS].base, 0x500000);
+        cpu_vm_destroy(&t);
+    }
+}
+
 int main(void)
 {
     TAP_RUN(test_data_loads);
@@ -261,5 +281,6 @@ int main(void)
     TAP_RUN(test_lar_lsl);
     TAP_RUN(test_verr_verw);
     TAP_RUN(test_io_bitmap);
+    TAP_RUN(test_drop_privileged);
     return tap_done();
 }

@@ -221,10 +221,16 @@ static bool mc_read(struct vcpu *v, u32 msr, u64 *value)
     return true;
 }
 
-/* STATUS, ADDR and MISC take only 0, unless HWCR.McStatusWrEn. */
+/*
+ * STATUS takes only 0, unless HWCR.McStatusWrEn. Intel's CTL takes all ones (but for two bits that kernels
+ * clear) or 0 (SDM vol. 3 16.3.2.1). ADDR and MISC are storage, as on AMD.
+ */
 static bool mc_write(struct vcpu *v, u32 msr, u64 value)
 {
-    if ((msr & 3) != 0 && value && !(v->msr.hwcr & HWCR_MC_STATUS_WR_EN))
+    unsigned reg = msr & 3;
+    if (reg == 0 && v->vm->model.vendor == VENDOR_INTEL && value && (value | BIT(10) | BIT(0)) != ~0ull)
+        return false;
+    if (reg == 1 && value && !(v->msr.hwcr & HWCR_MC_STATUS_WR_EN))
         return false;
     *mc_field(v, msr) = value;
     return true;

@@ -71,11 +71,22 @@ static void test_faults(void)
     CHECK(msr_read(t.v, MSR_MTRR_CAP, &x));
     CHECK_EQ(x, 0x508);
     CHECK(wr(MSR_MC0_CTL + 1, 0));
+    CHECK(wr(MSR_MC0_CTL + 2, 0x1234567890) && rd(MSR_MC0_CTL + 2) == 0x1234567890);
+    CHECK(wr(MSR_MC0_CTL + 3, ~0ull) && rd(MSR_MC0_CTL + 3) == ~0ull);
     CHECK(wr(MSR_HWCR, BIT(18))); /* McStatusWrEn */
     CHECK(wr(MSR_MC0_CTL + 1, 1));
     CHECK(!wr(MSR_MTRR_FIX16K, 0x18));
     CHECK(wr(MSR_SYSCFG, BIT(19))); /* MtrrFixDramModEn */
     CHECK(wr(MSR_MTRR_FIX16K, 0x18));
+    cpu_vm_destroy(&t);
+}
+
+/* What Intel's registers refuse and AMD's take. */
+static void test_intel(void)
+{
+    cpu_vm_create(&t, "x86-64-v2,vendor=GenuineIntel", 1);
+    CHECK(!wr(MSR_MC0_CTL, 0xff) && wr(MSR_MC0_CTL, ~0ull) && wr(MSR_MC0_CTL, ~BIT(10)) && wr(MSR_MC0_CTL, 0));
+    CHECK(!wr(MSR_TSC_AUX, BIT(32)));
     cpu_vm_destroy(&t);
 }
 
@@ -171,6 +182,7 @@ int main(void)
 {
     TAP_RUN(test_storage);
     TAP_RUN(test_faults);
+    TAP_RUN(test_intel);
     TAP_RUN(test_tsc);
     TAP_RUN(test_efer);
     TAP_RUN(test_control_registers);

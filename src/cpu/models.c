@@ -55,9 +55,16 @@ static const u16 system_features[] = {
     FEAT_AMD_3DNOWPREFETCH,
     FEAT_TOPOEXT,
     FEAT_INVTSC,
-    FEAT_WBNOINVD, FEAT_ARAT,
-    /* True of a CPU whose engines do not speculate on the guest's behalf; they spare kernels their mitigations. */
-    FEAT_SSB_NO, FEAT_BTC_NO, FEAT_SRSO_NO, FEAT_AUTOIBRS, FEAT_LFENCE_RDTSC, FEAT_NULL_SEL_CLR_BASE,
+    FEAT_WBNOINVD,
+    FEAT_ARAT,
+    /* True of a CPU whose engines do not speculate on the guest's behalf; they spare kernels their
+       mitigations. */
+    FEAT_SSB_NO,
+    FEAT_BTC_NO,
+    FEAT_SRSO_NO,
+    FEAT_AUTOIBRS,
+    FEAT_LFENCE_RDTSC,
+    FEAT_NULL_SEL_CLR_BASE,
     FEAT_END,
 };
 

@@ -105,7 +105,8 @@ static void test_feature_bits(void)
             continue; /* follow the state */
         struct cpuid_regs r = q(bits[i].leaf, bits[i].subleaf);
         u32 reg[] = {r.eax, r.ebx, r.ecx, r.edx};
-        CHECK_EQ(reg[bits[i].reg - 'a'] >> bits[i].bit & 1, model_has(&t.vm.model, (enum cpu_feature)bits[i].id));
+        CHECK_EQ(reg[bits[i].reg - 'a'] >> bits[i].bit & 1,
+                 model_has(&t.vm.model, (enum cpu_feature)bits[i].id));
     }
     CHECK_EQ(q(0x80000001, 0).edx & 0x0183f3ff, q(1, 0).edx & 0x0183f3ff);
     CHECK(!(q(1, 0).edx & BIT(9))); /* no APIC is connected */

@@ -21,17 +21,28 @@ static void test_storage(void)
     static const struct {
         u32 msr;
         u64 value;
-    } c[] = {{MSR_SYSENTER_CS, 0x10},   {MSR_SYSENTER_ESP, 0xffff880000001000},
-             {MSR_SYSENTER_EIP, 0x1234}, {MSR_STAR, 0x0023001000000000},
-             {MSR_LSTAR, 0xffffffff81000000}, {MSR_CSTAR, 0xffffffff82000000},
-             {MSR_SFMASK, 0x47700},      {MSR_KERNEL_GS_BASE, 0xffff888000000000},
-             {MSR_TSC_AUX, 0x1003},      {MSR_PAT, 0x0407050600070106},
-             {MSR_MTRR_DEF_TYPE, 0xc06}, {MSR_MTRR_FIX64K, 0x0606060606060606},
-             {MSR_MTRR_FIX4K + 7, 0x0505050505050505}, {MSR_MTRR_PHYS, 0xc0000000},
-             {MSR_MTRR_PHYS + 15, 0xffc0000800}, {MSR_MC0_CTL, ~0ull},
-             {MSR_MC0_CTL + 12, 0xff},   {MSR_MCG_CTL, ~0ull},
-             {MSR_FS_BASE, 0x7f0000001000}, {MSR_GS_BASE, 0xffff888000001000},
-             {MSR_HWCR, 0x1000010},      {MSR_SYSCFG, 0x740000}};
+    } c[] = {{MSR_SYSENTER_CS, 0x10},
+             {MSR_SYSENTER_ESP, 0xffff880000001000},
+             {MSR_SYSENTER_EIP, 0x1234},
+             {MSR_STAR, 0x0023001000000000},
+             {MSR_LSTAR, 0xffffffff81000000},
+             {MSR_CSTAR, 0xffffffff82000000},
+             {MSR_SFMASK, 0x47700},
+             {MSR_KERNEL_GS_BASE, 0xffff888000000000},
+             {MSR_TSC_AUX, 0x1003},
+             {MSR_PAT, 0x0407050600070106},
+             {MSR_MTRR_DEF_TYPE, 0xc06},
+             {MSR_MTRR_FIX64K, 0x0606060606060606},
+             {MSR_MTRR_FIX4K + 7, 0x0505050505050505},
+             {MSR_MTRR_PHYS, 0xc0000000},
+             {MSR_MTRR_PHYS + 15, 0xffc0000800},
+             {MSR_MC0_CTL, ~0ull},
+             {MSR_MC0_CTL + 12, 0xff},
+             {MSR_MCG_CTL, ~0ull},
+             {MSR_FS_BASE, 0x7f0000001000},
+             {MSR_GS_BASE, 0xffff888000001000},
+             {MSR_HWCR, 0x1000010},
+             {MSR_SYSCFG, 0x740000}};
     for (unsigned i = 0; i < ARRAY_LEN(c); i++) {
         CHECK(wr(c[i].msr, c[i].value));
         CHECK_EQ(rd(c[i].msr), c[i].value);
@@ -50,15 +61,32 @@ static void test_faults(void)
     static const struct {
         u32 msr;
         u64 value;
-    } bad[] = {{MSR_LSTAR, BIT(47)},        {MSR_CSTAR, BIT(63)},       {MSR_KERNEL_GS_BASE, BIT(48)},
-               {MSR_FS_BASE, BIT(47)},      {MSR_GS_BASE, BIT(62)},     {MSR_PAT, 0x0007040600070402},
-               {MSR_PAT, 8},                {MSR_MTRR_DEF_TYPE, 0x1c06}, {MSR_MTRR_DEF_TYPE, 2},
-               {MSR_MTRR_FIX16K, 0x03},     {MSR_MTRR_PHYS, BIT(40)},   {MSR_MTRR_PHYS, 0x7},
-               {MSR_MTRR_PHYS + 1, 0x400},  {MSR_MTRR_CAP, 0x508},      {MSR_MCG_CAP, 0},
-               {MSR_MC0_CTL + 1, 1},        {MSR_EFER, BIT(1)},         {MSR_EFER, BIT(12)},
-               {MSR_PATCH_LEVEL, 1},        {0x12345678, 0},            {MSR_TSC_DEADLINE, 0},
-               {0x800, 0},                  {MSR_XSS, 0},               {0xc0010117, 0},
-               {MSR_MTRR_PHYS + 16, 0},     {MSR_MC0_CTL + 16, 0}};
+    } bad[] = {{MSR_LSTAR, BIT(47)},
+               {MSR_CSTAR, BIT(63)},
+               {MSR_KERNEL_GS_BASE, BIT(48)},
+               {MSR_FS_BASE, BIT(47)},
+               {MSR_GS_BASE, BIT(62)},
+               {MSR_PAT, 0x0007040600070402},
+               {MSR_PAT, 8},
+               {MSR_MTRR_DEF_TYPE, 0x1c06},
+               {MSR_MTRR_DEF_TYPE, 2},
+               {MSR_MTRR_FIX16K, 0x03},
+               {MSR_MTRR_PHYS, BIT(40)},
+               {MSR_MTRR_PHYS, 0x7},
+               {MSR_MTRR_PHYS + 1, 0x400},
+               {MSR_MTRR_CAP, 0x508},
+               {MSR_MCG_CAP, 0},
+               {MSR_MC0_CTL + 1, 1},
+               {MSR_EFER, BIT(1)},
+               {MSR_EFER, BIT(12)},
+               {MSR_PATCH_LEVEL, 1},
+               {0x12345678, 0},
+               {MSR_TSC_DEADLINE, 0},
+               {0x800, 0},
+               {MSR_XSS, 0},
+               {0xc0010117, 0},
+               {MSR_MTRR_PHYS + 16, 0},
+               {MSR_MC0_CTL + 16, 0}};
     for (unsigned i = 0; i < ARRAY_LEN(bad); i++)
         if (wr(bad[i].msr, bad[i].value)) {
             printf("# %#x took %#llx\n", bad[i].msr, (unsigned long long)bad[i].value);
@@ -154,7 +182,7 @@ static void test_control_registers(void)
     cpu_vm_create(&t, "x86-64-v2", 1);
     enter_long(&t, 0);
     v = t.v;
-    CHECK_RAISES(v, cpu_write_cr(v, 4, 0), EXC_GP, 0); /* PAE */
+    CHECK_RAISES(v, cpu_write_cr(v, 4, 0), EXC_GP, 0);                     /* PAE */
     CHECK_RAISES(v, cpu_write_cr(v, 0, v->cr0 & ~(u64)CR0_PG), EXC_GP, 0); /* in 64-bit code */
     CHECK_RAISES(v, cpu_write_cr(v, 3, BIT(40)), EXC_GP, 0);
     CHECK_RAISES(v, cpu_write_cr(v, 3, PML4_AT | BIT(63)), EXC_GP, 0);

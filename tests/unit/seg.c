@@ -9,7 +9,8 @@ static void setup(unsigned cpl)
     enter_protected(&t, cpl);
 }
 
-/* A load of `selector` whose descriptor is `raw`: the vector (-1: none), the error code being the selector or 0. */
+/* A load of `selector` whose descriptor is `raw`: the vector (-1: none), the error code being the selector or
+ * 0. */
 static void check_load(unsigned seg, u16 selector, u64 raw, int vector, const char *what)
 {
     gdt_set(&t, selector, raw);
@@ -214,8 +215,8 @@ static void test_verr_verw(void)
     static const struct {
         u8 attr;
         bool r, w;
-    } c[] = {{0x90, true, false}, {0x92, true, true}, {0x98, false, false}, {0x9a, true, false}, {0x82, false, false},
-             {0x12, true, true}};
+    } c[] = {{0x90, true, false}, {0x92, true, true},   {0x98, false, false},
+             {0x9a, true, false}, {0x82, false, false}, {0x12, true, true}};
     for (unsigned i = 0; i < ARRAY_LEN(c); i++) {
         gdt_set(&t, SEL_FREE, descriptor(0, 0, c[i].attr));
         CHECK_EQ(cpu_verr(t.v, SEL_FREE), c[i].r);

@@ -492,30 +492,42 @@ static unsigned popf_generate(u64 *rng, u8 *at)
     return 6;
 }
 
-/* Extended state saved to, or restored from, one place: MOV ESI; MOV EAX; XOR EDX, EDX; the instruction. */
+/* Extended state saved to, or restored from, one place in one format: MOV ESI; MOV EAX; XOR EDX, EDX; the
+ * instruction. */
 static unsigned area_generate(const struct generator *g, struct sequence *s, u64 *rng, u8 *at)
 {
-    static const struct {
+    static const struct area_op {
         u8 opcode, modrm;
         u16 feature;
-    } ops[] = {
-        {0xae, 0x06, FEAT_FXSR},     {0xae, 0x0e, FEAT_FXSR},   {0xae, 0x26, FEAT_XSAVE},
-        {0xae, 0x2e, FEAT_XSAVE},    {0xae, 0x2e, FEAT_XSAVE},  {0xae, 0x2e, FEAT_XSAVE},
-        {0xae, 0x36, FEAT_XSAVEOPT}, {0xc7, 0x26, FEAT_XSAVEC}, {0xc7, 0x26, FEAT_XSAVEC},
+    } ops[3][4] = {
+        {{0xae, 0x06, FEAT_FXSR}, {0xae, 0x0e, FEAT_FXSR}, {0xae, 0x06, FEAT_FXSR}, {0xae, 0x0e, FEAT_FXSR}},
+        {{0xae, 0x26, FEAT_XSAVE},
+         {0xae, 0x2e, FEAT_XSAVE},
+         {0xae, 0x2e, FEAT_XSAVE},
+         {0xae, 0x36, FEAT_XSAVEOPT}},
+        {{0xc7, 0x26, FEAT_XSAVEC},
+         {0xc7, 0x26, FEAT_XSAVEC},
+         {0xae, 0x2e, FEAT_XSAVE},
+         {0xae, 0x36, FEAT_XSAVEOPT}},
     };
-    unsigned op = rng_below(rng, ARRAY_LEN(ops)), n = 12;
-    if (!model_has(g->model, ops[op].feature))
-        op = 0;
+    if (!s->has_area)
+        s->area_format = rng_below(rng, 3);
+    struct area_op op = ops[s->area_format][rng_below(rng, 4)];
+    unsigned n = 12;
+    if (!model_has(g->model, op.feature)) {
+        s->area_format = 0;
+        op = ops[0][rng_below(rng, 2)];
+    }
     at[0] = 0xbe;
-    store_le32(at + 1, (u32)DATA_BASE + (ops[op].feature == FEAT_XSAVEOPT ? AREA_OPT_OFFSET : AREA_OFFSET));
+    store_le32(at + 1, (u32)DATA_BASE + (op.feature == FEAT_XSAVEOPT ? AREA_OPT_OFFSET : AREA_OFFSET));
     at[5] = 0xb8;
     store_le32(at + 6, rng_chance(rng, 50) ? ~0u : (u32)rng_next(rng));
     memcpy(at + 10, "\x31\xd2", 2);
     if (!s->code32 && rng_chance(rng, 60))
         at[n++] = 0x48;
     at[n++] = 0x0f;
-    at[n++] = ops[op].opcode;
-    at[n++] = ops[op].modrm;
+    at[n++] = op.opcode;
+    at[n++] = op.modrm;
     s->has_area = true;
     return n;
 }

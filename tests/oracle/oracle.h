@@ -70,8 +70,9 @@ struct sequence {
     u8 code[CODE_MAX];
     u32 flags_undefined[SEQUENCE_MAX + 1]; /* after n instructions: flags that the manual leaves undefined */
     struct machine_state initial;
-    unsigned pool; /* where in the pool the memory starts */
-    bool has_area; /* the XSAVE area's header is zero at first */
+    unsigned pool;        /* where in the pool the memory starts */
+    unsigned area_format; /* FXSAVE, XSAVE or XSAVEC: what it holds */
+    bool has_area;        /* the XSAVE area's header is zero at first */
 };
 
 static inline u64 sequence_base(const struct sequence *s)

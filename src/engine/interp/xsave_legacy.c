@@ -12,10 +12,11 @@ static void check_enabled(struct vcpu *v)
 static u64 area_linear(struct vcpu *v, const struct insn *insn, enum mmu_access access)
 {
     u64 flat = area_flat(v, insn);
-    if (!v->code64 || is_canonical(flat))
+    if (!v->code64 || is_canonical(flat)) {
         native_check_align(v, flat, 4); /* #AC, else #GP */
-    if (flat & 15)
-        cpu_raise_gp0(v);
+        if (flat & 15)
+            cpu_raise_gp0(v);
+    }
     return interp_mem_linear(v, insn, XSTATE_LEGACY_SIZE, access);
 }
 

@@ -9,7 +9,8 @@
 #define INTEGER_LOOPS __attribute__((target("general-regs-only"), no_builtin))
 #else
 #define INTEGER_LOOPS                                                                                        \
-    __attribute__((target("general-regs-only"), optimize("no-tree-vectorize", "no-tree-loop-distribute-patterns")))
+    __attribute__((target("general-regs-only"),                                                              \
+                   optimize("no-tree-vectorize", "no-tree-loop-distribute-patterns")))
 #endif
 #define GUEST_FN __attribute__((section("guest_text"), noinline)) INTEGER_LOOPS
 extern const u8 __start_guest_text[], __stop_guest_text[];

@@ -14,7 +14,8 @@ struct error {
     char message[512];
 };
 
-/* Fills `err` (if not NULL) and returns `-code`, so that a caller can `return error_set(err, EINVAL, ...)`. */
+/* Fills `err` (if not NULL) and returns `-code`, so that a caller can `return error_set(err, EINVAL, ...)`.
+ */
 int error_set(struct error *err, int code, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
 /* Puts "prefix: " before the message that is already in `err`; returns -err->code. */

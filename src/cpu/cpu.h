@@ -8,8 +8,8 @@
  *  2. Derived fields (marked so) are recomputed by cpu_mode_update after any change of what they derive from.
  *  3. A function that raises (cpu/exc.h) has not changed architectural state, except where the manual says so
  *     (A/D bits, CR2, a REP string's progress, a task switch past its commit point).
- *  4. Upper halves: in compatibility, protected and real mode gpr bits 63:32 are whatever the host operation left
- *     zero-extended; rip is always masked to the code size.
+ *  4. Upper halves: in compatibility, protected and real mode gpr bits 63:32 are whatever the host operation
+ * left zero-extended; rip is always masked to the code size.
  */
 #ifndef RING3_CPU_CPU_H
 #define RING3_CPU_CPU_H
@@ -25,34 +25,78 @@ enum gpr { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R
 enum sreg { ES, CS, SS, DS, FS, GS, SREG_COUNT };
 
 enum rflag {
-    FLAG_CF = BIT(0), FLAG_R1 = BIT(1), FLAG_PF = BIT(2), FLAG_AF = BIT(4), FLAG_ZF = BIT(6), FLAG_SF = BIT(7),
-    FLAG_TF = BIT(8), FLAG_IF = BIT(9), FLAG_DF = BIT(10), FLAG_OF = BIT(11), FLAG_IOPL = 3 << 12,
-    FLAG_NT = BIT(14), FLAG_RF = BIT(16), FLAG_VM = BIT(17), FLAG_AC = BIT(18), FLAG_VIF = BIT(19),
-    FLAG_VIP = BIT(20), FLAG_ID = BIT(21),
+    FLAG_CF = BIT(0),
+    FLAG_R1 = BIT(1),
+    FLAG_PF = BIT(2),
+    FLAG_AF = BIT(4),
+    FLAG_ZF = BIT(6),
+    FLAG_SF = BIT(7),
+    FLAG_TF = BIT(8),
+    FLAG_IF = BIT(9),
+    FLAG_DF = BIT(10),
+    FLAG_OF = BIT(11),
+    FLAG_IOPL = 3 << 12,
+    FLAG_NT = BIT(14),
+    FLAG_RF = BIT(16),
+    FLAG_VM = BIT(17),
+    FLAG_AC = BIT(18),
+    FLAG_VIF = BIT(19),
+    FLAG_VIP = BIT(20),
+    FLAG_ID = BIT(21),
     FLAGS_ARITH = FLAG_CF | FLAG_PF | FLAG_AF | FLAG_ZF | FLAG_SF | FLAG_OF,
     FLAGS_ALL = 0x3f7fd7, /* every bit that exists, with the fixed bit 1 */
 };
 
 enum cr0_bit {
-    CR0_PE = BIT(0), CR0_MP = BIT(1), CR0_EM = BIT(2), CR0_TS = BIT(3), CR0_ET = BIT(4), CR0_NE = BIT(5),
-    CR0_WP = BIT(16), CR0_AM = BIT(18), CR0_NW = BIT(29), CR0_CD = BIT(30),
+    CR0_PE = BIT(0),
+    CR0_MP = BIT(1),
+    CR0_EM = BIT(2),
+    CR0_TS = BIT(3),
+    CR0_ET = BIT(4),
+    CR0_NE = BIT(5),
+    CR0_WP = BIT(16),
+    CR0_AM = BIT(18),
+    CR0_NW = BIT(29),
+    CR0_CD = BIT(30),
 };
 #define CR0_PG BIT(31)
 
 enum cr4_bit {
-    CR4_VME = BIT(0), CR4_PVI = BIT(1), CR4_TSD = BIT(2), CR4_DE = BIT(3), CR4_PSE = BIT(4), CR4_PAE = BIT(5),
-    CR4_MCE = BIT(6), CR4_PGE = BIT(7), CR4_PCE = BIT(8), CR4_OSFXSR = BIT(9), CR4_OSXMMEXCPT = BIT(10),
-    CR4_UMIP = BIT(11), CR4_LA57 = BIT(12), CR4_FSGSBASE = BIT(16), CR4_PCIDE = BIT(17), CR4_OSXSAVE = BIT(18),
-    CR4_SMEP = BIT(20), CR4_SMAP = BIT(21), CR4_PKE = BIT(22),
+    CR4_VME = BIT(0),
+    CR4_PVI = BIT(1),
+    CR4_TSD = BIT(2),
+    CR4_DE = BIT(3),
+    CR4_PSE = BIT(4),
+    CR4_PAE = BIT(5),
+    CR4_MCE = BIT(6),
+    CR4_PGE = BIT(7),
+    CR4_PCE = BIT(8),
+    CR4_OSFXSR = BIT(9),
+    CR4_OSXMMEXCPT = BIT(10),
+    CR4_UMIP = BIT(11),
+    CR4_LA57 = BIT(12),
+    CR4_FSGSBASE = BIT(16),
+    CR4_PCIDE = BIT(17),
+    CR4_OSXSAVE = BIT(18),
+    CR4_SMEP = BIT(20),
+    CR4_SMAP = BIT(21),
+    CR4_PKE = BIT(22),
 };
 
-enum efer_bit { EFER_SCE = BIT(0), EFER_LME = BIT(8), EFER_LMA = BIT(10), EFER_NXE = BIT(11), EFER_FFXSR = BIT(14), EFER_AIBRSE = BIT(21) };
+enum efer_bit {
+    EFER_SCE = BIT(0),
+    EFER_LME = BIT(8),
+    EFER_LMA = BIT(10),
+    EFER_NXE = BIT(11),
+    EFER_FFXSR = BIT(14),
+    EFER_AIBRSE = BIT(21)
+};
 
 /* Access rights of a segment, packed as in VMCB/VMCS: descriptor byte 5 in bits 7:0, flags nibble in 11:8. */
 enum seg_attr {
-    SEG_TYPE = 0xf,       /* with SEG_S: code/data type; without: system type */
+    SEG_TYPE = 0xf, /* with SEG_S: code/data type; without: system type */
     SEG_ACCESSED = BIT(0),
-    SEG_WRITABLE = BIT(1),  /* data; readable for code */
+    SEG_WRITABLE = BIT(1),    /* data; readable for code */
     SEG_EXPAND_DOWN = BIT(2), /* data; conforming for code */
     SEG_CODE = BIT(3),
     SEG_S = BIT(4),
@@ -93,14 +137,15 @@ struct fpu {
 };
 
 enum vcpu_event {
-    EVENT_INTR = BIT(0),      /* level: the local APIC has an interrupt due */
+    EVENT_INTR = BIT(0), /* level: the local APIC has an interrupt due */
     EVENT_NMI = BIT(1),
     EVENT_INIT = BIT(2),
     EVENT_SIPI = BIT(3),      /* vector in sipi_vector */
     EVENT_KICK = BIT(4),      /* leave engine->run with VCPU_KICKED; cleared by doing so */
     EVENT_TLB_FLUSH = BIT(5), /* the memory map or A20 changed */
     EVENT_EXCLUSIVE = BIT(6), /* park: see vm_exclusive_begin */
-    EVENT_NMI_AGAIN = BIT(7), /* with EVENT_NMI: a second one, while the first could have been taken already */
+    EVENT_NMI_AGAIN =
+        BIT(7), /* with EVENT_NMI: a second one, while the first could have been taken already */
 };
 
 /* Reasons, private to the vCPU, to leave the fast path before the next instruction. */
@@ -112,25 +157,32 @@ enum vcpu_attention {
     ATTN_DB_PENDING = BIT(4),   /* a debug trap (data/I/O breakpoint, task switch T bit) is due: db_pending */
     ATTN_RF = BIT(5),           /* RFLAGS.RF is set: clear it after the next instruction */
     ATTN_TRACE = BIT(6),        /* --trace insn */
-    ATTN_STEP = BIT(7),         /* the instruction under way began with TF = 1: single-step trap when it is done */
-    ATTN_HALT = BIT(8),         /* activity is not RUNNING */
+    ATTN_STEP = BIT(7), /* the instruction under way began with TF = 1: single-step trap when it is done */
+    ATTN_HALT = BIT(8), /* activity is not RUNNING */
 };
 
-enum vcpu_activity { ACTIVITY_RUNNING, ACTIVITY_HALTED, ACTIVITY_WAIT_SIPI, ACTIVITY_SHUTDOWN, ACTIVITY_MWAIT };
+enum vcpu_activity {
+    ACTIVITY_RUNNING,
+    ACTIVITY_HALTED,
+    ACTIVITY_WAIT_SIPI,
+    ACTIVITY_SHUTDOWN,
+    ACTIVITY_MWAIT
+};
 
 /* Which rights a memory access is checked with; also the number of soft TLBs. */
 enum mmu_index {
-    MMU_KERNEL,      /* CPL 0..2, or implicit supervisor access; SMAP (if on) forbids user pages */
-    MMU_KERNEL_AC,   /* CPL 0..2 with RFLAGS.AC = 1: SMAP does not apply */
-    MMU_USER,        /* CPL 3 */
-    MMU_USER_ALIGN,  /* CPL 3 with CR0.AM and RFLAGS.AC: never cached, so that every access is checked (#AC) */
+    MMU_KERNEL,     /* CPL 0..2, or implicit supervisor access; SMAP (if on) forbids user pages */
+    MMU_KERNEL_AC,  /* CPL 0..2 with RFLAGS.AC = 1: SMAP does not apply */
+    MMU_USER,       /* CPL 3 */
+    MMU_USER_ALIGN, /* CPL 3 with CR0.AM and RFLAGS.AC: never cached, so that every access is checked (#AC) */
     MMU_INDEX_COUNT
 };
 
 #define TLB_BITS    12
 #define TLB_ENTRIES (1u << TLB_BITS)
 
-/* Tags are (linear page | address-space tag); a page-crossing or stale access never matches. See cpu/mmu.h. */
+/* Tags are (linear page | address-space tag); a page-crossing or stale access never matches. See cpu/mmu.h.
+ */
 struct tlb_entry {
     u64 read, write, exec;
     u64 addend; /* host address = linear address + addend */
@@ -161,7 +213,7 @@ struct vcpu {
     u64 gpr[16];
     u64 rip;
     u64 rflags; /* complete, bit 1 set; RFLAGS.IF and others are read from here */
-    u64 zero;   /* always 0: what an absent base or index register reads as (addressed by a one-byte offset) */
+    u64 zero; /* always 0: what an absent base or index register reads as (addressed by a one-byte offset) */
 
     /* Derived: what the interpreter's inner loop needs (cpu_mode_update). */
     u8 decode_mode; /* enum decode_mode */
@@ -172,7 +224,7 @@ struct vcpu {
     bool stack32;   /* SS.B, outside 64-bit mode */
     u64 stack_mask; /* ffffh, ffffffffh or ~0 */
     u64 rip_mask;
-    u64 asid_tag;   /* low 12 bits of the TLB tags of the current address space */
+    u64 asid_tag;    /* low 12 bits of the TLB tags of the current address space */
     struct tlb *tlb; /* MMU_INDEX_COUNT - 1 of them: [MMU_USER_ALIGN] has none */
 
     _Atomic(u32) events; /* enum vcpu_event */
@@ -198,8 +250,9 @@ struct vcpu {
     jmp_buf *unwind;
     struct exception exc;
     u64 db_pending; /* DR6 bits of debug traps that are due after this instruction */
-    u8 ext;         /* EXT bit of selector error codes: 1 while an event other than a software interrupt is delivered */
-    bool exclusive; /* inside vm_exclusive_begin ... end; a raise ends the section */
+    u8 ext; /* EXT bit of selector error codes: 1 while an event other than a software interrupt is delivered
+             */
+    bool exclusive;      /* inside vm_exclusive_begin ... end; a raise ends the section */
     bool mwait_any_intr; /* MWAIT ECX[0]: a masked interrupt ends it too */
 
     struct vm *vm;
@@ -208,11 +261,11 @@ struct vcpu {
     void *apic;
     u64 apic_page; /* cached apic_ops->page() */
 
-    void *engine; /* the engine's own per-vCPU data */
+    void *engine;          /* the engine's own per-vCPU data */
     struct native *native; /* stubs of vector and x87 instructions: engine/interp/native.c's */
     struct interp *interp; /* the interpreter's, which other engines fall back to */
-    struct mmu *mmu; /* address-space tags, large-page filters: cpu/mmu.c's */
-    u64 instructions; /* retired, for --stats (the interpreter counts) */
+    struct mmu *mmu;       /* address-space tags, large-page filters: cpu/mmu.c's */
+    u64 instructions;      /* retired, for --stats (the interpreter counts) */
 
     /* Sleeping: futex-style wake-up of a halted vCPU (cpu/events.c). */
     pthread_mutex_t wake_lock;
@@ -220,8 +273,8 @@ struct vcpu {
     _Atomic(bool) sleeping;
 };
 
-/* Heap lifecycle; destroy accepts NULL. The new vCPU is in power-on reset state (SDM vol. 3 9.1.1), registered
- * in vm->cpu[index] and in vm->state. CPUs other than 0 wait for SIPI. */
+/* Heap lifecycle; destroy accepts NULL. The new vCPU is in power-on reset state (SDM vol. 3 9.1.1),
+ * registered in vm->cpu[index] and in vm->state. CPUs other than 0 wait for SIPI. */
 int vcpu_create(struct vcpu **out, struct vm *vm, unsigned index, struct error *err);
 void vcpu_destroy(struct vcpu *v);
 void vcpu_connect_apic(struct vcpu *v, const struct apic_ops *ops, void *apic);
@@ -235,15 +288,17 @@ void vcpu_init(struct vcpu *v);  /* INIT */
 void vcpu_post(struct vcpu *v, u32 events);
 void vcpu_clear(struct vcpu *v, u32 events);
 
-/* Blocks the calling (the vCPU's) thread until an event that ends a halt (or EVENT_KICK) is there; after MWAIT
- * also when MWAIT_MAX_NS have passed. A post between engine->run's VCPU_HALTED and this call is not lost. */
+/* Blocks the calling (the vCPU's) thread until an event that ends a halt (or EVENT_KICK) is there; after
+ * MWAIT also when MWAIT_MAX_NS have passed. A post between engine->run's VCPU_HALTED and this call is not
+ * lost. */
 void vcpu_wait(struct vcpu *v);
 /* Is there an event that ends HLT (or wait-for-SIPI)? EVENT_KICK counts. */
 bool vcpu_has_wakeup(struct vcpu *v);
 
 /*
  * An engine's run() brackets guest execution with these: vcpu_enter waits for a running exclusive section to
- * end; between the two the vCPU must keep calling cpu_handle_events when `v->events & v->event_mask` is not 0.
+ * end; between the two the vCPU must keep calling cpu_handle_events when `v->events & v->event_mask` is not
+ * 0.
  */
 void vcpu_enter(struct vcpu *v);
 void vcpu_leave(struct vcpu *v);
@@ -258,8 +313,9 @@ void vcpu_leave(struct vcpu *v);
 void cpu_halt(struct vcpu *v);
 void cpu_mwait(struct vcpu *v, u32 ecx);
 
-/* Recomputes the derived fields; after any change of CR0, CR4, EFER, CS, SS, RFLAGS.VM/IF/TF/RF/AC, DR7, nmi_blocked.
- * The CPL is SS.DPL in protected mode, 0 in real mode, 3 in virtual-8086 mode: whoever changes the CPL loads SS. */
+/* Recomputes the derived fields; after any change of CR0, CR4, EFER, CS, SS, RFLAGS.VM/IF/TF/RF/AC, DR7,
+ * nmi_blocked. The CPL is SS.DPL in protected mode, 0 in real mode, 3 in virtual-8086 mode: whoever changes
+ * the CPL loads SS. */
 void cpu_mode_update(struct vcpu *v);
 
 /* Registers as text (crash dump, --trace), one `line` call a line. */

@@ -1,10 +1,11 @@
-/* Control, debug and model-specific registers. Privilege (CPL) is the caller's check; values are checked here. */
+/* Control, debug and model-specific registers. Privilege (CPL) is the caller's check; values are checked
+ * here. */
 #ifndef RING3_CPU_CTRL_H
 #define RING3_CPU_CTRL_H
 
 #include "cpu/cpu.h"
 
-u64 cpu_read_cr(struct vcpu *v, unsigned n);             /* 0, 2, 3, 4, 8 */
+u64 cpu_read_cr(struct vcpu *v, unsigned n);              /* 0, 2, 3, 4, 8 */
 void cpu_write_cr(struct vcpu *v, unsigned n, u64 value); /* raises #GP(0) */
 /* CR3 from a TSS: a reload of the same value flushes nothing. */
 void cpu_load_task_cr3(struct vcpu *v, u32 value);
@@ -12,9 +13,9 @@ void cpu_load_task_cr3(struct vcpu *v, u32 value);
 u64 cr4_valid_bits(const struct vcpu *v);
 void cpu_lmsw(struct vcpu *v, u16 value);
 void cpu_clts(struct vcpu *v);
-u64 cpu_read_dr(struct vcpu *v, unsigned n);             /* raises #UD (DE), #DB (GD) */
+u64 cpu_read_dr(struct vcpu *v, unsigned n); /* raises #UD (DE), #DB (GD) */
 void cpu_write_dr(struct vcpu *v, unsigned n, u64 value);
-void cpu_xsetbv(struct vcpu *v, u32 index, u64 value);   /* raises #GP(0) */
+void cpu_xsetbv(struct vcpu *v, u32 index, u64 value); /* raises #GP(0) */
 u64 cpu_xgetbv(struct vcpu *v, u32 index);
 
 /* False: #GP(0). Takes the machine lock for APIC registers. */

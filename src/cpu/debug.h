@@ -1,4 +1,5 @@
-/* Hardware breakpoints: what DR7 says (SDM vol. 3 17.2). The hooks that instructions call are in cpu/ctrl.h. */
+/* Hardware breakpoints: what DR7 says (SDM vol. 3 17.2). The hooks that instructions call are in cpu/ctrl.h.
+ */
 #ifndef RING3_CPU_DEBUG_H
 #define RING3_CPU_DEBUG_H
 

@@ -1,6 +1,7 @@
 /*
- * Descriptors, and the checks and commits that far transfers share (SDM vol. 3 chapters 3, 5, 6). The functions that
- * raise take the vector for a selector that is out of bounds or of the wrong kind: #GP, or #TS in a task switch.
+ * Descriptors, and the checks and commits that far transfers share (SDM vol. 3 chapters 3, 5, 6). The
+ * functions that raise take the vector for a selector that is out of bounds or of the wrong kind: #GP, or #TS
+ * in a task switch.
  */
 #ifndef RING3_CPU_DESC_H
 #define RING3_CPU_DESC_H
@@ -18,8 +19,18 @@ struct desc {
 
 /* System types. */
 enum desc_type {
-    TYPE_TSS16 = 1, TYPE_LDT = 2, TYPE_TSS16_BUSY = 3, TYPE_CALL16 = 4, TYPE_TASK_GATE = 5, TYPE_INT16 = 6,
-    TYPE_TRAP16 = 7, TYPE_TSS32 = 9, TYPE_TSS32_BUSY = 11, TYPE_CALL32 = 12, TYPE_INT32 = 14, TYPE_TRAP32 = 15,
+    TYPE_TSS16 = 1,
+    TYPE_LDT = 2,
+    TYPE_TSS16_BUSY = 3,
+    TYPE_CALL16 = 4,
+    TYPE_TASK_GATE = 5,
+    TYPE_INT16 = 6,
+    TYPE_TRAP16 = 7,
+    TYPE_TSS32 = 9,
+    TYPE_TSS32_BUSY = 11,
+    TYPE_CALL32 = 12,
+    TYPE_INT32 = 14,
+    TYPE_TRAP32 = 15,
     TYPE_BUSY = 2, /* the bit that makes a TSS busy */
 };
 
@@ -94,12 +105,13 @@ static inline u64 lin_wrap(const struct vcpu *v, u64 lin)
     return v->long_mode ? lin : lin & 0xffffffff;
 }
 
-/* Reads the descriptor; false if the selector is outside its table (a null selector reads GDT entry 0). May raise #PF. */
+/* Reads the descriptor; false if the selector is outside its table (a null selector reads GDT entry 0). May
+ * raise #PF. */
 bool desc_fetch(struct vcpu *v, u16 selector, struct desc *d);
 /* The same, raising vector(selector). */
 void desc_load(struct vcpu *v, u16 selector, u8 vector, struct desc *d);
-/* The second half of a system descriptor in long mode: raises vector(selector) if it is outside the table or its type
- * bits are not 0. */
+/* The second half of a system descriptor in long mode: raises vector(selector) if it is outside the table or
+ * its type bits are not 0. */
 void desc_load_high(struct vcpu *v, u8 vector, struct desc *d);
 
 /* The cached form. The selector is stored with RPL = `rpl`. */
@@ -124,9 +136,9 @@ void seg_drop_privileged(struct vcpu *v, unsigned cpl);
 struct stack {
     struct segreg ss;
     u64 sp, mask;
-    u32 error;   /* error code of #SS */
-    u8 index;    /* enum mmu_index */
-    bool flat;   /* 64-bit mode: no limit, canonical addresses */
+    u32 error; /* error code of #SS */
+    u8 index;  /* enum mmu_index */
+    bool flat; /* 64-bit mode: no limit, canonical addresses */
 };
 void stack_current(struct vcpu *v, struct stack *s);
 /* The stack of segment `ss` at `sp` for code at `cpl`; `to64`: the target code segment is 64-bit. */
@@ -136,7 +148,8 @@ u64 stack_pop(struct vcpu *v, struct stack *s, unsigned size);
 /* Loads RSP (not SS) under the stack's mask. */
 void stack_commit(struct vcpu *v, const struct stack *s);
 
-/* SS:(E/R)SP for `cpl` from the TSS; raises #TS. In long mode only `*sp`, and `ist` 1..7 picks an IST slot. */
+/* SS:(E/R)SP for `cpl` from the TSS; raises #TS. In long mode only `*sp`, and `ist` 1..7 picks an IST slot.
+ */
 void tss_read_stack(struct vcpu *v, unsigned cpl, u16 *ss, u64 *sp);
 u64 tss_read_rsp(struct vcpu *v, unsigned cpl, unsigned ist);
 /* Checks a stack segment taken from the TSS for `cpl`: raises #TS / #SS; sets accessed. */
@@ -150,12 +163,13 @@ void code_check_mode(struct vcpu *v, const struct desc *d);
 void code_commit(struct vcpu *v, const struct desc *d, unsigned cpl, u64 rip);
 
 /*
- * Returns (RET far, IRET): the popped CS (raises #GP, #NP), the popped SS for `cpl` (raises #GP, #SS), and the commit of a
- * return to an outer level: `pop_bytes` are released on the outer stack, privileged data segments are nulled.
+ * Returns (RET far, IRET): the popped CS (raises #GP, #NP), the popped SS for `cpl` (raises #GP, #SS), and
+ * the commit of a return to an outer level: `pop_bytes` are released on the outer stack, privileged data
+ * segments are nulled.
  */
 void return_check_cs(struct vcpu *v, u16 selector, struct desc *cs);
 void return_check_ss(struct vcpu *v, u16 selector, unsigned cpl, bool to64, struct segreg *ss);
-void return_commit_outer(struct vcpu *v, const struct desc *cs, unsigned cpl, u64 rip, const struct segreg *ss, u64 rsp,
-                         unsigned opsize, u16 pop_bytes);
+void return_commit_outer(struct vcpu *v, const struct desc *cs, unsigned cpl, u64 rip,
+                         const struct segreg *ss, u64 rsp, unsigned opsize, u16 pop_bytes);
 
 #endif

@@ -14,17 +14,17 @@ enum vcpu_exit {
 
 struct engine_ops {
     const char *name;
-    const char *help; /* one line */
+    const char *help;                /* one line */
     int (*probe)(struct error *err); /* can it work on this host? */
     int (*vm_init)(struct vm *vm, struct error *err);
     void (*vm_finish)(struct vm *vm);
     int (*vcpu_init)(struct vcpu *v, struct error *err);
     void (*vcpu_finish)(struct vcpu *v);
     /*
-     * Runs guest code on the calling thread until there is a reason to return. The machine lock is not held. Begins
-     * with cpu_handle_events: a vCPU that is halted or waits for SIPI gives VCPU_HALTED again unless an event has woken
-     * it, one in shutdown VCPU_SHUTDOWN, and EVENT_KICK (which is cleared) VCPU_KICKED. The caller's loop is: run;
-     * on VCPU_HALTED vcpu_wait; again.
+     * Runs guest code on the calling thread until there is a reason to return. The machine lock is not held.
+     * Begins with cpu_handle_events: a vCPU that is halted or waits for SIPI gives VCPU_HALTED again unless
+     * an event has woken it, one in shutdown VCPU_SHUTDOWN, and EVENT_KICK (which is cleared) VCPU_KICKED.
+     * The caller's loop is: run; on VCPU_HALTED vcpu_wait; again.
      */
     enum vcpu_exit (*run)(struct vcpu *v);
     /* Makes a running vCPU look at v->events soon. Any thread. May be NULL if it polls. */

@@ -1,6 +1,6 @@
 /*
- * Far transfers of control, in every mode: they check, then commit CS:RIP, SS:RSP, CPL and flags. All may raise. `opsize`
- * is the instruction's operand size in bytes.
+ * Far transfers of control, in every mode: they check, then commit CS:RIP, SS:RSP, CPL and flags. All may
+ * raise. `opsize` is the instruction's operand size in bytes.
  */
 #ifndef RING3_CPU_FLOW_H
 #define RING3_CPU_FLOW_H
@@ -20,6 +20,7 @@ void cpu_sysexit(struct vcpu *v, unsigned opsize);
 
 enum task_switch_reason { TASK_JUMP, TASK_CALL, TASK_IRET, TASK_GATE /* interrupt or exception */ };
 /* `error` (if has_error) is pushed on the new task's stack. */
-void cpu_task_switch(struct vcpu *v, u16 selector, enum task_switch_reason reason, u64 next_rip, bool has_error, u32 error);
+void cpu_task_switch(struct vcpu *v, u16 selector, enum task_switch_reason reason, u64 next_rip,
+                     bool has_error, u32 error);
 
 #endif

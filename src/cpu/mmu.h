@@ -1,10 +1,11 @@
 /*
  * Guest linear memory: the soft TLB and its fast path, page walks, and accesses that may raise.
  *
- * A TLB entry's tag is the linear page or-ed with the 12-bit tag of the address space; CR3 switches and flushes
- * change the tag instead of emptying the table. Entries exist only for RAM and ROM (read/exec) and only for what the
- * access may do right now: a write tag means D is set, the page is writable with these rights, has no watchpoint, is
- * logged dirty and no engine tracks it as code. Everything else goes through the slow path, every time.
+ * A TLB entry's tag is the linear page or-ed with the 12-bit tag of the address space; CR3 switches and
+ * flushes change the tag instead of emptying the table. Entries exist only for RAM and ROM (read/exec) and
+ * only for what the access may do right now: a write tag means D is set, the page is writable with these
+ * rights, has no watchpoint, is logged dirty and no engine tracks it as code. Everything else goes through
+ * the slow path, every time.
  */
 #ifndef RING3_CPU_MMU_H
 #define RING3_CPU_MMU_H
@@ -78,7 +79,8 @@ static inline void mmu_write_system(struct vcpu *v, u64 lin, unsigned size, u64 
     mmu_write_as(v, lin, size, value, MMU_KERNEL);
 }
 
-/* Any length; a fault anywhere is raised before a byte of a write is stored. (Vector operands, XSAVE areas.) */
+/* Any length; a fault anywhere is raised before a byte of a write is stored. (Vector operands, XSAVE areas.)
+ */
 void mmu_read_bytes(struct vcpu *v, u64 lin, void *buf, unsigned len);
 void mmu_write_bytes(struct vcpu *v, u64 lin, const void *buf, unsigned len);
 
@@ -86,9 +88,9 @@ void mmu_write_bytes(struct vcpu *v, u64 lin, const void *buf, unsigned len);
 void mmu_probe(struct vcpu *v, u64 lin, unsigned len, enum mmu_access access, unsigned index);
 
 /*
- * A host pointer for an atomic read-modify-write of `size` bytes (1..64) that lie in one RAM page, checked for writing
- * (raises). NULL if the bytes are not plain RAM in one page or are tracked (MMIO, code, watchpoint): the caller then uses
- * vm_exclusive_begin and read + write.
+ * A host pointer for an atomic read-modify-write of `size` bytes (1..64) that lie in one RAM page, checked
+ * for writing (raises). NULL if the bytes are not plain RAM in one page or are tracked (MMIO, code,
+ * watchpoint): the caller then uses vm_exclusive_begin and read + write.
  */
 void *mmu_rmw_ptr(struct vcpu *v, u64 lin, unsigned size);
 
@@ -99,8 +101,8 @@ void *mmu_fast_ptr(struct vcpu *v, u64 lin, unsigned len, enum mmu_access access
 /* The same with the rights of `index`. */
 void *mmu_rmw_ptr_as(struct vcpu *v, u64 lin, unsigned size, unsigned index);
 
-/* Code: the host address of the page of `lin` for fetching with the current rights (raises #PF, fills the TLB), or
- * NULL if it is not RAM/ROM (fetch byte-wise with mmu_fetch). */
+/* Code: the host address of the page of `lin` for fetching with the current rights (raises #PF, fills the
+ * TLB), or NULL if it is not RAM/ROM (fetch byte-wise with mmu_fetch). */
 const u8 *mmu_code_page(struct vcpu *v, u64 lin);
 u8 mmu_fetch(struct vcpu *v, u64 lin);
 
@@ -113,14 +115,14 @@ u64 mmu_translate(struct vcpu *v, u64 lin);
 /* The memory map, A20 or the APIC page changed: forget every physical page too (EVENT_TLB_FLUSH). */
 void mmu_map_changed(struct vcpu *v);
 
-/* Explicit alignment check of accesses made by mmu_read_bytes and mmu_write_bytes, which do none: raises #AC(0) if the
- * current rights ask for it and `lin` is not a multiple of `align` (a power of 2). */
+/* Explicit alignment check of accesses made by mmu_read_bytes and mmu_write_bytes, which do none: raises
+ * #AC(0) if the current rights ask for it and `lin` is not a multiple of `align` (a power of 2). */
 void mmu_check_align(struct vcpu *v, u64 lin, unsigned align);
 
 /* Flushes, as CR3/CR4 writes, INVLPG, INVPCID ask for. */
-void mmu_flush_all(struct vcpu *v);              /* everything, global too */
-void mmu_flush_nonglobal(struct vcpu *v);        /* the current address space (MOV CR3 without PCID) */
-void mmu_switch(struct vcpu *v, bool keep);      /* after CR3 changed; keep: bit 63 with PCID */
+void mmu_flush_all(struct vcpu *v);         /* everything, global too */
+void mmu_flush_nonglobal(struct vcpu *v);   /* the current address space (MOV CR3 without PCID) */
+void mmu_switch(struct vcpu *v, bool keep); /* after CR3 changed; keep: bit 63 with PCID */
 void mmu_invlpg(struct vcpu *v, u64 lin);
 void mmu_invpcid(struct vcpu *v, u64 type, u64 pcid, u64 lin); /* operands already checked */
 

@@ -16,19 +16,19 @@ struct page_cache_entry {
 };
 
 /*
- * Address-space tags. 0 is never a valid tag, so an all-zero TLB entry matches nothing. A PCID's tag is current
- * only if its epoch is; "flush all address spaces" is one increment. Tags are handed out upwards; when they run out,
- * the tables are really emptied.
+ * Address-space tags. 0 is never a valid tag, so an all-zero TLB entry matches nothing. A PCID's tag is
+ * current only if its epoch is; "flush all address spaces" is one increment. Tags are handed out upwards;
+ * when they run out, the tables are really emptied.
  *
  * Global pages. An entry filled from a global translation also has global[slot] = global_epoch. After the tag
  * has changed, a miss re-tags such an entry instead of walking.
  *
- * Large pages. They are entered as 4 KiB fragments. A bit of the 2 MiB filter (hashed by the region's number) says that
- * a 2 MiB region may have fragments of a page larger than 4 KiB, one of the 1 GiB filter likewise.
+ * Large pages. They are entered as 4 KiB fragments. A bit of the 2 MiB filter (hashed by the region's number)
+ * says that a 2 MiB region may have fragments of a page larger than 4 KiB, one of the 1 GiB filter likewise.
  */
 struct mmu {
-    u32 tag_last;  /* the last tag handed out */
-    u32 epoch;     /* of pcid_epoch; never 0 */
+    u32 tag_last; /* the last tag handed out */
+    u32 epoch;    /* of pcid_epoch; never 0 */
     u32 pcid_epoch[PCID_COUNT];
     u16 pcid_tag[PCID_COUNT];
     u32 global_epoch; /* never 0 */
@@ -41,20 +41,21 @@ struct mmu {
 
 /* What a walk found. */
 struct walk {
-    u64 gpa;         /* of the 4 KiB page that holds the linear address */
-    u32 error;       /* page-fault error code, if the walk failed */
-    u8 large;        /* 0: 4 KiB, 1: 2 or 4 MiB, 2: 1 GiB */
+    u64 gpa;   /* of the 4 KiB page that holds the linear address */
+    u32 error; /* page-fault error code, if the walk failed */
+    u8 large;  /* 0: 4 KiB, 1: 2 or 4 MiB, 2: 1 GiB */
     bool global;
     bool write_ready; /* writable with these rights, and D is set */
 };
 
 /*
- * Translates `lin` for an access with the rights of `index` (not MMU_USER_ALIGN). With `commit` A and D are set; without,
- * nothing changes and rights are not checked. False: w->error.
+ * Translates `lin` for an access with the rights of `index` (not MMU_USER_ALIGN). With `commit` A and D are
+ * set; without, nothing changes and rights are not checked. False: w->error.
  */
 bool mmu_walk(struct vcpu *v, u64 lin, enum mmu_access access, unsigned index, bool commit, struct walk *w);
 
-/* The page of guest-physical memory at `gpa`, A20 applied; cached. The pointer is valid until the next call. */
+/* The page of guest-physical memory at `gpa`, A20 applied; cached. The pointer is valid until the next call.
+ */
 const struct mem_page *mmu_page(struct vcpu *v, u64 gpa);
 
 /* tlb.c */

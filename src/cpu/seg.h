@@ -10,8 +10,8 @@ static inline bool is_canonical(u64 lin)
     return (u64)((s64)(lin << 16) >> 16) == lin;
 }
 
-/* Checks type, limit, canonical form of `size` bytes at seg:off and returns the linear address; raises #GP(0), or
- * #SS(0) for SS. `off` is already wrapped to the address size. */
+/* Checks type, limit, canonical form of `size` bytes at seg:off and returns the linear address; raises
+ * #GP(0), or #SS(0) for SS. `off` is already wrapped to the address size. */
 u64 seg_linear_slow(struct vcpu *v, unsigned seg, u64 off, unsigned size, enum mmu_access access);
 
 static inline u64 seg_linear(struct vcpu *v, unsigned seg, u64 off, unsigned size, enum mmu_access access)
@@ -24,7 +24,8 @@ static inline u64 seg_linear(struct vcpu *v, unsigned seg, u64 off, unsigned siz
     return seg_linear_slow(v, seg, off, size, access);
 }
 
-/* MOV Sreg / POP Sreg / LDS...: all checks, sets the accessed bit; not for CS. In real and v86 mode: base = sel << 4. */
+/* MOV Sreg / POP Sreg / LDS...: all checks, sets the accessed bit; not for CS. In real and v86 mode: base =
+ * sel << 4. */
 void seg_load(struct vcpu *v, unsigned seg, u16 selector);
 
 void cpu_lldt(struct vcpu *v, u16 selector);

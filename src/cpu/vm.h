@@ -27,16 +27,17 @@ struct vm {
     const struct engine_ops *engine;
     void *engine_vm; /* the engine's own per-VM data */
     struct cpu_model model;
-    struct irq_line ferr; /* FERR#: an unmasked x87 exception while CR0.NE = 0 (IRQ 13). Not connected: ignored */
+    struct irq_line
+        ferr; /* FERR#: an unmasked x87 exception while CR0.NE = 0 (IRQ 13). Not connected: ignored */
     struct vcpu *cpu[VM_MAX_CPUS];
     unsigned cpu_count;
 
     /* The exclusive section (exclusive.c): one vCPU runs while all others stand outside guest code. */
     pthread_mutex_t exclusive_lock;
     pthread_cond_t exclusive_cond;
-    _Atomic(u32) running;           /* vCPUs between vcpu_enter and vcpu_leave, and not parked */
+    _Atomic(u32) running; /* vCPUs between vcpu_enter and vcpu_leave, and not parked */
     _Atomic(bool) exclusive_wanted;
-    struct vcpu *exclusive_owner;   /* [exclusive_lock] */
+    struct vcpu *exclusive_owner; /* [exclusive_lock] */
 };
 
 /* The caller has set mem, clock, log, state, machine_lock, engine and model, and zeroed the rest; it posts
@@ -45,10 +46,10 @@ int vm_init(struct vm *vm);
 void vm_finish(struct vm *vm);
 
 /*
- * Stops every other vCPU at an instruction boundary until vm_exclusive_end. For what must be atomic against all guest
- * code: locked accesses that cross a page, code patching. Called on a vCPU's own thread, inside vcpu_enter ...
- * vcpu_leave, without locks. Raising inside the section ends it. Begin may let another section run first, so
- * what was read before it must be read again.
+ * Stops every other vCPU at an instruction boundary until vm_exclusive_end. For what must be atomic against
+ * all guest code: locked accesses that cross a page, code patching. Called on a vCPU's own thread, inside
+ * vcpu_enter ... vcpu_leave, without locks. Raising inside the section ends it. Begin may let another section
+ * run first, so what was read before it must be read again.
  */
 void vm_exclusive_begin(struct vcpu *self);
 void vm_exclusive_end(struct vcpu *self);

@@ -66,10 +66,11 @@ static int config_check(const struct machine_config *config, struct error *err)
     /* Memory is taken as the guest touches it: what is promised here and missing later would kill ring3. */
     u64 available = host_memory_available();
     if (config->memory > available)
-        return error_set(err, ENOMEM,
-                         "%llu MiB of guest memory are not available: the host has %llu MiB left; choose less with "
-                         "--memory, or close other programs",
-                         (unsigned long long)(config->memory >> 20), (unsigned long long)(available >> 20));
+        return error_set(
+            err, ENOMEM,
+            "%llu MiB of guest memory are not available: the host has %llu MiB left; choose less with "
+            "--memory, or close other programs",
+            (unsigned long long)(config->memory >> 20), (unsigned long long)(available >> 20));
     return 0;
 }
 

@@ -4,18 +4,18 @@
 
 int main(void)
 {
-	outb(0x70, 0x7e);
-	bool again = inb(0x71) == 0x5a;
-	outb(0x70, 0x7e);
-	outb(0x71, again ? 0 : 0x5a);
-	if (again) {
-		check(true, "started again by port 0x92, bit 0");
-		check(!(flags_read() & FL_IF), "interrupts are off after the restart");
-		return 0;
-	}
-	print("first start\n");
-	outb(0x92, 3);
-	delay_us(2000000);
-	check(false, "started again by port 0x92, bit 0");
-	return 0;
+    outb(0x70, 0x7e);
+    bool again = inb(0x71) == 0x5a;
+    outb(0x70, 0x7e);
+    outb(0x71, again ? 0 : 0x5a);
+    if (again) {
+        check(true, "started again by port 0x92, bit 0");
+        check(!(flags_read() & FL_IF), "interrupts are off after the restart");
+        return 0;
+    }
+    print("first start\n");
+    outb(0x92, 3);
+    delay_us(2000000);
+    check(false, "started again by port 0x92, bit 0");
+    return 0;
 }

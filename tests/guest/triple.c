@@ -4,10 +4,10 @@
 
 int main(void)
 {
-	struct table_ptr none = {0, 0};
+    struct table_ptr none = {0, 0};
 
-	check(true, "alive before the triple fault");
-	asm volatile("lidt %0\n\tud2" ::"m"(none));
-	check(false, "alive after the triple fault");
-	return 0;
+    check(true, "alive before the triple fault");
+    asm volatile("lidt %0\n\tud2" ::"m"(none));
+    check(false, "alive after the triple fault");
+    return 0;
 }

@@ -55,12 +55,13 @@ static void test_bcd(void)
 }
 GUEST(aam_zero, 32, ".byte 0xd4, 0x00; hlt");
 
-GUEST(flat, 32,
-      "mov $0x20000, %ebx; movl $0x11223344, (%ebx); incl (%ebx); mov (%ebx), %eax; pusha; mov %esp, 0x20100; "
-      "popa; push %cs; pop %ecx\n"
-      "push $-1; pop %edx; call 1f; jmp 2f; 1: mov $5, %esi; ret; 2: mov %ds, %edi; push $0x30000; push "
-      "%ebp; enter $8, $1; leave\n"
-      "pop %ebp; bound %edx, 8(%ebx); hlt");
+GUEST(
+    flat, 32,
+    "mov $0x20000, %ebx; movl $0x11223344, (%ebx); incl (%ebx); mov (%ebx), %eax; pusha; mov %esp, 0x20100; "
+    "popa; push %cs; pop %ecx\n"
+    "push $-1; pop %edx; call 1f; jmp 2f; 1: mov $5, %esi; ret; 2: mov %ds, %edi; push $0x30000; push "
+    "%ebp; enter $8, $1; leave\n"
+    "pop %ebp; bound %edx, 8(%ebx); hlt");
 static void test_flat(void)
 {
     store_le32(guest_ptr(g, 0x20008), 0xfffffff0);

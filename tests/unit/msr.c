@@ -113,7 +113,8 @@ static void test_faults(void)
 static void test_intel(void)
 {
     cpu_vm_create(&t, "x86-64-v2,vendor=GenuineIntel", 1);
-    CHECK(!wr(MSR_MC0_CTL, 0xff) && wr(MSR_MC0_CTL, ~0ull) && wr(MSR_MC0_CTL, ~BIT(10)) && wr(MSR_MC0_CTL, 0));
+    CHECK(!wr(MSR_MC0_CTL, 0xff) && wr(MSR_MC0_CTL, ~0ull) && wr(MSR_MC0_CTL, ~BIT(10)) &&
+          wr(MSR_MC0_CTL, 0));
     CHECK(!wr(MSR_TSC_AUX, BIT(32)));
     cpu_vm_destroy(&t);
 }

@@ -47,30 +47,30 @@ enum insn_encoding { ENC_LEGACY, ENC_VEX, ENC_EVEX };
 
 enum opnd_kind {
     OPND_NONE,
-    OPND_GPR,   /* reg 0..15, size 1, 2, 4, 8; `high` set for AH, CH, DH, BH (reg is then 0..3) */
-    OPND_MEM,   /* insn.mem */
-    OPND_IMM,   /* insn.imm, already sign- or zero-extended to 64 bits as the instruction demands */
-    OPND_IMM2,  /* insn.imm2 (ENTER's level, EXTRQ/INSERTQ) */
-    OPND_REL,   /* insn.imm is the signed displacement from the next instruction */
-    OPND_FAR,   /* far pointer: insn.imm is the offset, insn.imm2 the selector */
-    OPND_SEG,   /* reg 0..5: ES CS SS DS FS GS */
-    OPND_CR,    /* reg 0..15 */
-    OPND_DR,    /* reg 0..15 */
-    OPND_ST,    /* reg 0..7 */
-    OPND_MMX,   /* reg 0..7 */
-    OPND_VEC,   /* xmm/ymm/zmm: reg 0..31, size 16, 32, 64 (the register's; scalar forms say 16) */
-    OPND_KREG,  /* reg 0..7 */
+    OPND_GPR,  /* reg 0..15, size 1, 2, 4, 8; `high` set for AH, CH, DH, BH (reg is then 0..3) */
+    OPND_MEM,  /* insn.mem */
+    OPND_IMM,  /* insn.imm, already sign- or zero-extended to 64 bits as the instruction demands */
+    OPND_IMM2, /* insn.imm2 (ENTER's level, EXTRQ/INSERTQ) */
+    OPND_REL,  /* insn.imm is the signed displacement from the next instruction */
+    OPND_FAR,  /* far pointer: insn.imm is the offset, insn.imm2 the selector */
+    OPND_SEG,  /* reg 0..5: ES CS SS DS FS GS */
+    OPND_CR,   /* reg 0..15 */
+    OPND_DR,   /* reg 0..15 */
+    OPND_ST,   /* reg 0..7 */
+    OPND_MMX,  /* reg 0..7 */
+    OPND_VEC,  /* xmm/ymm/zmm: reg 0..31, size 16, 32, 64 (the register's; scalar forms say 16) */
+    OPND_KREG, /* reg 0..7 */
 };
 
 enum opnd_access { ACCESS_R = 1, ACCESS_W = 2, ACCESS_RW = 3, ACCESS_NONE = 0 /* LEA, NOP, prefetch */ };
 
 /* One explicit operand, in the order of Intel's syntax. */
 struct opnd {
-    u8 kind;   /* enum opnd_kind */
+    u8 kind; /* enum opnd_kind */
     u8 reg;
     u8 access; /* enum opnd_access */
     bool high;
-    u16 size;  /* bytes of the register, memory (0 if unknown, e.g. FXSAVE is 512, XSAVE is 0) or immediate */
+    u16 size; /* bytes of the register, memory (0 if unknown, e.g. FXSAVE is 512, XSAVE is 0) or immediate */
 };
 
 #define MEM_NO_REG  0xff
@@ -98,9 +98,9 @@ struct insn {
     u8 encoding; /* enum insn_encoding */
     u8 map;      /* 0: one byte, 1: 0F, 2: 0F38, 3: 0F3A, 5, 6: EVEX maps */
     u8 opcode;
-    u8 pp;       /* mandatory prefix that chose the form: 0 none, 1: 66, 2: F3, 3: F2 */
-    u8 w;        /* REX.W / VEX.W */
-    u8 vl;       /* vector length: 0: 128, 1: 256, 2: 512 */
+    u8 pp; /* mandatory prefix that chose the form: 0 none, 1: 66, 2: F3, 3: F2 */
+    u8 w;  /* REX.W / VEX.W */
+    u8 vl; /* vector length: 0: 128, 1: 256, 2: 512 */
     bool has_modrm;
     u8 modrm;
     u8 aaa;       /* EVEX opmask register, 0 = none */
@@ -127,8 +127,8 @@ enum insn_class {
     CLASS_IO,     /* IN, OUT, INS, OUTS */
     CLASS_X87,
     CLASS_MMX,
-    CLASS_SSE,    /* legacy-encoded vector */
-    CLASS_VEX,    /* VEX-encoded vector (VEX general-purpose instructions are CLASS_INT) */
+    CLASS_SSE, /* legacy-encoded vector */
+    CLASS_VEX, /* VEX-encoded vector (VEX general-purpose instructions are CLASS_INT) */
     CLASS_EVEX,
 };
 
@@ -140,18 +140,20 @@ enum insn_attr {
     ATTR_COND = BIT(4),       /* conditional branch */
     ATTR_CALL = BIT(5),
     ATTR_RET = BIT(6),
-    ATTR_ALIGNED = BIT(7),    /* memory operand must be aligned to its size (#GP) */
+    ATTR_ALIGNED = BIT(7),      /* memory operand must be aligned to its size (#GP) */
     ATTR_UNALIGNED_OK = BIT(8), /* legacy SSE operand that need not be aligned (MOVUPS, scalar, ...) */
-    ATTR_REP = BIT(9),        /* REP/REPE/REPNE iterate */
-    ATTR_PROTECTED = BIT(10), /* #UD in real and virtual-8086 mode (LLDT, LAR, SYSRET, ...) */
+    ATTR_REP = BIT(9),          /* REP/REPE/REPNE iterate */
+    ATTR_PROTECTED = BIT(10),   /* #UD in real and virtual-8086 mode (LLDT, LAR, SYSRET, ...) */
     ATTR_X87_CONTROL = BIT(11), /* does not update FIP, FDP, FOP */
     ATTR_X87_NOWAIT = BIT(12),  /* does not report pending x87 exceptions (FNINIT, FNSTSW, ...) */
-    ATTR_MMX_NO_TRANSITION = BIT(13), /* an instruction with MMX registers or none that leaves the x87 tag word alone */
-    ATTR_MXCSR = BIT(14),     /* depends on or changes MXCSR (floating point) */
-    ATTR_MASK_ELEMENT = BIT(15), /* EVEX memory operand: masked-off elements are not accessed (fault suppression) */
+    ATTR_MMX_NO_TRANSITION =
+        BIT(13),          /* an instruction with MMX registers or none that leaves the x87 tag word alone */
+    ATTR_MXCSR = BIT(14), /* depends on or changes MXCSR (floating point) */
+    ATTR_MASK_ELEMENT =
+        BIT(15), /* EVEX memory operand: masked-off elements are not accessed (fault suppression) */
     ATTR_REGS_ONLY = BIT(16),
     ATTR_MEM_ONLY = BIT(17),
-    ATTR_HINT = BIT(18),      /* NOP-like: no effect on architectural state (NOP, PREFETCH, ENDBR) */
+    ATTR_HINT = BIT(18), /* NOP-like: no effect on architectural state (NOP, PREFETCH, ENDBR) */
 };
 
 /* Facts about one row of the table: shared by all instances. */
@@ -164,9 +166,9 @@ struct insn_info {
     u32 attrs;        /* enum insn_attr */
     u16 gpr_read;     /* implicit registers only, bit per register number; explicit ones are operands */
     u16 gpr_write;
-    u32 flags_read;   /* EFLAGS bits tested */
-    u32 flags_write;  /* EFLAGS bits written (set, cleared, computed or left undefined) */
-    u32 flags_undef;  /* of flags_write, those left undefined */
+    u32 flags_read;  /* EFLAGS bits tested */
+    u32 flags_write; /* EFLAGS bits written (set, cleared, computed or left undefined) */
+    u32 flags_undef; /* of flags_write, those left undefined */
 };
 
 enum decode_status {
@@ -186,11 +188,11 @@ enum decode_status insn_decode(struct insn *out, const u8 *bytes, size_t avail, 
 
 /* Which field of the encoding names operand `i`: for those who encode the instruction anew. */
 enum insn_field {
-    FIELD_NONE,  /* implied, an immediate, or in the opcode byte */
-    FIELD_REG,   /* ModRM.reg */
-    FIELD_RM,    /* ModRM.rm (and memory) */
-    FIELD_VVVV,  /* VEX/EVEX.vvvv */
-    FIELD_IS4,   /* imm8[7:4] */
+    FIELD_NONE, /* implied, an immediate, or in the opcode byte */
+    FIELD_REG,  /* ModRM.reg */
+    FIELD_RM,   /* ModRM.rm (and memory) */
+    FIELD_VVVV, /* VEX/EVEX.vvvv */
+    FIELD_IS4,  /* imm8[7:4] */
 };
 enum insn_field insn_opnd_field(const struct insn *insn, unsigned i);
 /* Is operand `i` a general register, or memory where the register form has one? */
@@ -199,7 +201,8 @@ bool insn_opnd_is_gpr(const struct insn *insn, unsigned i);
 /* GPRs read and written by this instance, explicit, implicit and in the address, bit per register. */
 void insn_gpr_use(const struct insn *insn, u16 *read, u16 *written);
 
-/* Intel syntax, NUL-terminated, at most `size` bytes; returns `buf`. `rip` is the instruction's own address. */
+/* Intel syntax, NUL-terminated, at most `size` bytes; returns `buf`. `rip` is the instruction's own address.
+ */
 char *insn_format(char *buf, size_t size, const struct insn *insn, u64 rip);
 
 const char *insn_name(unsigned id);

@@ -42,25 +42,25 @@ enum opcode_space { M0, M1, M2, M3, V1, V2, V3, E1, E2, E3, E5, E6, SPACE_COUNT 
 #define MATCH_BITS 32
 
 /* How to decode, in the same word. */
-#define D64     BIT(32) /* 64-bit mode: operand size is 8, or 2 with 66 */
-#define NEAR    BIT(33) /* near branch: 8; AMD: 2 with 66 */
-#define BYTE    BIT(34) /* operand size is 1 */
-#define NOMOD   BIT(35) /* ModRM.mod is ignored: rm is a register */
-#define K       BIT(36) /* EVEX: merge masking allowed */
-#define KZ      (BIT(36) | BIT(37)) /* ... and zeroing */
-#define KREQ    (BIT(36) | BIT(38)) /* ... a mask is required (gather, scatter) */
-#define ER      BIT(39) /* EVEX.b with registers: embedded rounding */
-#define SAE     BIT(40) /* EVEX.b with registers: suppress all exceptions */
-#define EB      BIT(48) /* EVEX.b with registers: ignored, the conversion is exact */
-#define BC2     BIT(41) /* EVEX.b with memory: broadcast of one element of 2, 4, 8 bytes */
-#define BC4     BIT(42)
-#define BC8     BIT(43)
-#define DISP_EL BIT(44) /* EVEX disp8 is scaled by the element (gather, compress) */
-#define DISTINCT BIT(45) /* gather: destination, index (and mask) must differ */
-#define NO_DEST_SRC BIT(46) /* EVEX: destination must differ from the sources (VFCMULCPH ...) */
-#define NOT_AMD BIT(47) /* #UD by AMD's rules */
-#define PLUS8   (7ull << 60)  /* the row covers 8 opcodes */
-#define PLUS16  (15ull << 60) /* ... 16 */
+#define D64               BIT(32)             /* 64-bit mode: operand size is 8, or 2 with 66 */
+#define NEAR              BIT(33)             /* near branch: 8; AMD: 2 with 66 */
+#define BYTE              BIT(34)             /* operand size is 1 */
+#define NOMOD             BIT(35)             /* ModRM.mod is ignored: rm is a register */
+#define K                 BIT(36)             /* EVEX: merge masking allowed */
+#define KZ                (BIT(36) | BIT(37)) /* ... and zeroing */
+#define KREQ              (BIT(36) | BIT(38)) /* ... a mask is required (gather, scatter) */
+#define ER                BIT(39)             /* EVEX.b with registers: embedded rounding */
+#define SAE               BIT(40)             /* EVEX.b with registers: suppress all exceptions */
+#define EB                BIT(48)             /* EVEX.b with registers: ignored, the conversion is exact */
+#define BC2               BIT(41) /* EVEX.b with memory: broadcast of one element of 2, 4, 8 bytes */
+#define BC4               BIT(42)
+#define BC8               BIT(43)
+#define DISP_EL           BIT(44)       /* EVEX disp8 is scaled by the element (gather, compress) */
+#define DISTINCT          BIT(45)       /* gather: destination, index (and mask) must differ */
+#define NO_DEST_SRC       BIT(46)       /* EVEX: destination must differ from the sources (VFCMULCPH ...) */
+#define NOT_AMD           BIT(47)       /* #UD by AMD's rules */
+#define PLUS8             (7ull << 60)  /* the row covers 8 opcodes */
+#define PLUS16            (15ull << 60) /* ... 16 */
 #define MATCH_SPAN(match) ((match) >> 60)
 
 #define GROUP_ALLOW(m, g) (((m) & (g)) ? ((m) & (g)) : (g))
@@ -74,9 +74,9 @@ enum opcode_space { M0, M1, M2, M3, V1, V2, V3, E1, E2, E3, E5, E6, SPACE_COUNT 
 enum opnd_source {
     SRC_NONE,
     /* fixed, or in the opcode */
-    SRC_Z,    /* opcode bits 0..2, REX.B */
-    SRC_A,    /* AL, AX, EAX, RAX */
-    SRC_CL,   /* CL, ECX */
+    SRC_Z,  /* opcode bits 0..2, REX.B */
+    SRC_A,  /* AL, AX, EAX, RAX */
+    SRC_CL, /* CL, ECX */
     SRC_DX,
     SRC_1,    /* the constant 1 (shifts) */
     SRC_SREG, /* a fixed segment register: the size field holds the number */
@@ -124,30 +124,49 @@ enum opnd_source {
 /* Operand sizes. A name with two parts is register_memory. */
 enum opnd_size {
     SZ_0,
-    SZ_b, SZ_w, SZ_d, SZ_q, SZ_dq, SZ_qq, SZ_oq, /* 1, 2, 4, 8, 16, 32, 64 */
-    SZ_t,    /* 10 */
-    SZ_v,    /* operand size: 2, 4, 8 */
-    SZ_z,    /* 2, 4, 4 */
-    SZ_y,    /* 4, or 8 with W in 64-bit mode */
-    SZ_n,    /* the mode's native size: 4, or 8 in 64-bit mode */
-    SZ_p,    /* far pointer in memory: 2 + operand size */
-    SZ_s,    /* pseudo-descriptor: 6, or 10 in 64-bit mode */
-    SZ_a,    /* BOUND: two of the operand size */
-    SZ_adr,  /* address size (MOVDIR64B, UMONITOR) */
-    SZ_v_w,  /* register of the operand size, memory of 2 bytes */
-    SZ_d_b, SZ_d_w, /* register of 4 bytes, memory of 1, 2 */
-    SZ_y_b, SZ_y_w,
-    SZ_x,    /* the vector length: 16, 32, 64 */
-    SZ_h,    /* register and memory of half the vector length; a register is at least an XMM */
-    SZ_x_h, SZ_x_f, SZ_x_e, /* rarely: full register, memory half, quarter, eighth */
-    SZ_f, SZ_e, /* quarter, eighth */
-    SZ_dq_b, SZ_dq_w, SZ_dq_d, SZ_dq_q, /* XMM, memory of one scalar */
-    SZ_x_dup,  /* MOVDDUP: memory of 8 bytes when 128 bits wide, else full */
-    SZ_env,  /* 14 or 28: FLDENV, FSTENV */
-    SZ_fpu,  /* 94 or 108: FSAVE, FRSTOR */
-    SZ_fx,   /* 512 */
+    SZ_b,
+    SZ_w,
+    SZ_d,
+    SZ_q,
+    SZ_dq,
+    SZ_qq,
+    SZ_oq,  /* 1, 2, 4, 8, 16, 32, 64 */
+    SZ_t,   /* 10 */
+    SZ_v,   /* operand size: 2, 4, 8 */
+    SZ_z,   /* 2, 4, 4 */
+    SZ_y,   /* 4, or 8 with W in 64-bit mode */
+    SZ_n,   /* the mode's native size: 4, or 8 in 64-bit mode */
+    SZ_p,   /* far pointer in memory: 2 + operand size */
+    SZ_s,   /* pseudo-descriptor: 6, or 10 in 64-bit mode */
+    SZ_a,   /* BOUND: two of the operand size */
+    SZ_adr, /* address size (MOVDIR64B, UMONITOR) */
+    SZ_v_w, /* register of the operand size, memory of 2 bytes */
+    SZ_d_b,
+    SZ_d_w, /* register of 4 bytes, memory of 1, 2 */
+    SZ_y_b,
+    SZ_y_w,
+    SZ_x, /* the vector length: 16, 32, 64 */
+    SZ_h, /* register and memory of half the vector length; a register is at least an XMM */
+    SZ_x_h,
+    SZ_x_f,
+    SZ_x_e, /* rarely: full register, memory half, quarter, eighth */
+    SZ_f,
+    SZ_e, /* quarter, eighth */
+    SZ_dq_b,
+    SZ_dq_w,
+    SZ_dq_d,
+    SZ_dq_q,  /* XMM, memory of one scalar */
+    SZ_x_dup, /* MOVDDUP: memory of 8 bytes when 128 bits wide, else full */
+    SZ_env,   /* 14 or 28: FLDENV, FSTENV */
+    SZ_fpu,   /* 94 or 108: FSAVE, FRSTOR */
+    SZ_fx,    /* 512 */
     /* VSIB: index register size / element in memory */
-    SZ_vx_d, SZ_vx_q, SZ_vh_d, SZ_vh_q, SZ_vy_d, SZ_vy_q,
+    SZ_vx_d,
+    SZ_vx_q,
+    SZ_vh_d,
+    SZ_vh_q,
+    SZ_vy_d,
+    SZ_vy_q,
 };
 
 /* struct insn_form.opnds[]: source, size and access in 16 bits. Reading is the default access. */
@@ -158,8 +177,11 @@ enum opnd_size {
 #define W(spec)            ((u16)(((spec) & ~0x6000) | ACCESS_W << 13))
 #define X(spec)            ((u16)((spec) | ACCESS_RW << 13))
 #define N(spec)            ((u16)((spec) & ~0x6000))
-#define OPS(...)           {__VA_ARGS__}
-#define OPERANDS_MAX       5
+#define OPS(...)                                                                                             \
+    {                                                                                                        \
+        __VA_ARGS__                                                                                          \
+    }
+#define OPERANDS_MAX 5
 
 struct insn_form {
     u64 match;

@@ -43,8 +43,22 @@ enum {
 /* General-purpose registers that the instruction uses without naming them. */
 enum { rA = 1, rC = 2, rD = 4, rB = 8, rSP = 16, rBP = 32, rSI = 64, rDI = 128, rR11 = 0x800 };
 enum {
-    fCF = 1, fPF = 4, fAF = 0x10, fZF = 0x40, fSF = 0x80, fTF = 0x100, fIF = 0x200, fDF = 0x400, fOF = 0x800,
-    fIOPL = 0x3000, fNT = 0x4000, fRF = 0x10000, fVM = 0x20000, fAC = 0x40000, fVIF = 0x80000, fVIP = 0x100000,
+    fCF = 1,
+    fPF = 4,
+    fAF = 0x10,
+    fZF = 0x40,
+    fSF = 0x80,
+    fTF = 0x100,
+    fIF = 0x200,
+    fDF = 0x400,
+    fOF = 0x800,
+    fIOPL = 0x3000,
+    fNT = 0x4000,
+    fRF = 0x10000,
+    fVM = 0x20000,
+    fAC = 0x40000,
+    fVIF = 0x80000,
+    fVIP = 0x100000,
     fID = 0x200000,
     fSTATUS = fCF | fPF | fAF | fZF | fSF | fOF, /* OSZAPC */
     fSZP = fSF | fZF | fPF,
@@ -52,26 +66,26 @@ enum {
     fALL = fSTATUS | fDF | fIOPL | fID | fSYSTEM,
 };
 
-#define USES(read, write)          .gpr_read = (read), .gpr_write = (write)
-#define FLAGS(read, write, undef)  .flags_read = (read), .flags_write = (write), .flags_undef = (undef)
-#define AT(a)                      .attrs = ATTR_##a
-#define AT2(a, b)                  .attrs = ATTR_##a | ATTR_##b
-#define AT3(a, b, c)               .attrs = ATTR_##a | ATTR_##b | ATTR_##c
-#define AT4(a, b, c, d)            .attrs = ATTR_##a | ATTR_##b | ATTR_##c | ATTR_##d
-#define NEEDS(f)                   .feature = FEAT_##f
-#define NEEDS2(f, g)               .feature = FEAT_##f, .feature2 = FEAT_##g
-#define BRANCH                     .klass = CLASS_BRANCH
-#define STRING                     .klass = CLASS_STRING
-#define SYSTEM                     .klass = CLASS_SYSTEM
-#define PORT                       .klass = CLASS_IO
-#define X87                        .klass = CLASS_X87, .feature = FEAT_FPU
-#define X87S(f)                    .klass = CLASS_X87, .feature = FEAT_FPU, .feature2 = FEAT_##f
-#define MMX(f)                     .klass = CLASS_MMX, .feature = FEAT_##f
-#define SSE(f)                     .klass = CLASS_SSE, .feature = FEAT_##f
-#define AVX(f)                     .klass = CLASS_VEX, .feature = FEAT_##f
-#define AVX2F(f, g)                .klass = CLASS_VEX, .feature = FEAT_##f, .feature2 = FEAT_##g
-#define EVEX(f)                    .klass = CLASS_EVEX, .feature = FEAT_##f
-#define EVEX2(f, g)                .klass = CLASS_EVEX, .feature = FEAT_##f, .feature2 = FEAT_##g
-#define EL(bytes)                  .element = bytes
+#define USES(read, write)         .gpr_read = (read), .gpr_write = (write)
+#define FLAGS(read, write, undef) .flags_read = (read), .flags_write = (write), .flags_undef = (undef)
+#define AT(a)                     .attrs = ATTR_##a
+#define AT2(a, b)                 .attrs = ATTR_##a | ATTR_##b
+#define AT3(a, b, c)              .attrs = ATTR_##a | ATTR_##b | ATTR_##c
+#define AT4(a, b, c, d)           .attrs = ATTR_##a | ATTR_##b | ATTR_##c | ATTR_##d
+#define NEEDS(f)                  .feature = FEAT_##f
+#define NEEDS2(f, g)              .feature = FEAT_##f, .feature2 = FEAT_##g
+#define BRANCH                    .klass = CLASS_BRANCH
+#define STRING                    .klass = CLASS_STRING
+#define SYSTEM                    .klass = CLASS_SYSTEM
+#define PORT                      .klass = CLASS_IO
+#define X87                       .klass = CLASS_X87, .feature = FEAT_FPU
+#define X87S(f)                   .klass = CLASS_X87, .feature = FEAT_FPU, .feature2 = FEAT_##f
+#define MMX(f)                    .klass = CLASS_MMX, .feature = FEAT_##f
+#define SSE(f)                    .klass = CLASS_SSE, .feature = FEAT_##f
+#define AVX(f)                    .klass = CLASS_VEX, .feature = FEAT_##f
+#define AVX2F(f, g)               .klass = CLASS_VEX, .feature = FEAT_##f, .feature2 = FEAT_##g
+#define EVEX(f)                   .klass = CLASS_EVEX, .feature = FEAT_##f
+#define EVEX2(f, g)               .klass = CLASS_EVEX, .feature = FEAT_##f, .feature2 = FEAT_##g
+#define EL(bytes)                 .element = bytes
 
 #endif

@@ -64,12 +64,9 @@ int console_open(struct console **out, const char *spec, unsigned timeout, struc
         }
     } else if (!strcmp(spec, "stdio")) {
         c->terminal = isatty(STDIN_FILENO);
-        /* A standard stream that was closed by whoever started us is no error, just nobody. */
-        if (fcntl(STDIN_FILENO, F_GETFD) >= 0)
-            c->in = open_standard(STDIN_FILENO, O_RDONLY, &c->close_in);
+        c->in = open_standard(STDIN_FILENO, O_RDONLY, &c->close_in);
         c->in_flags = fcntl(c->in, F_GETFL);
-        if (fcntl(STDOUT_FILENO, F_GETFD) >= 0)
-            c->out = open_standard(STDOUT_FILENO, O_WRONLY, &c->close_out);
+        c->out = open_standard(STDOUT_FILENO, O_WRONLY, &c->close_out);
     }
     *out = c;
     return 0;

@@ -1,7 +1,9 @@
 /* The command line: finds the command and runs it. */
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/command.h"
 
@@ -15,9 +17,23 @@ static int finish(int status)
     return status == EXIT_OK ? EXIT_FAILED : status;
 }
 
+/* A standard stream that was closed by whoever started us becomes /dev/null, so that no other file gets its
+ * number. */
+static void open_standard_streams(void)
+{
+    int fd;
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd > STDERR_FILENO)
+        close(fd);
+}
+
 int main(int argc, char **argv)
 {
     struct error err = {0};
+
+    open_standard_streams();
 
     /* A reader that went away and a file-size limit are errors of write and ftruncate, not deaths. */
     signal(SIGPIPE, SIG_IGN);

@@ -74,11 +74,12 @@ static void on_quit(int sig)
     errno = saved_errno;
 }
 
-/* SA_RESETHAND has put the default back: returning to the faulting instruction, or raising again, dies of it.
- */
+/* An engine's handler may have come after ours and passed on to us what is no fault of the guest's code: the
+ * default is put back here, not by SA_RESETHAND. */
 static void on_crash(int sig)
 {
     terminal_set(&process.saved);
+    signal(sig, SIG_DFL);
     raise(sig);
 }
 

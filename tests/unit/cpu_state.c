@@ -28,7 +28,8 @@ static void test_round_trip(void)
     size_t len;
     for (unsigned i = 0; i < 16; i++)
         v->gpr[i] = 0x1111111111111111ull * i;
-    memset(v->fpu.zmm, 0x5a, sizeof v->fpu.zmm);
+    for (unsigned i = 0; i < 16; i++)
+        memset(v->fpu.zmm[i], 0x5a, cpu_has(v, FEAT_AVX) ? 32 : 16);
     v->fpu.mxcsr = 0x1fa0;
     v->dr[0] = 0xffff800012345678;
     CHECK(msr_write(v, MSR_LSTAR, 0xffffffff81234567));
@@ -103,7 +104,7 @@ static void test_impossible_values(void)
     REFUSES("mxcsr", v->fpu.mxcsr = 0xffffffff);
     REFUSES("xcr0", v->xcr0 = 0);
     REFUSES("xcr0", v->xcr0 = 0x207);
-    REFUSES("xinuse", v->fpu.xinuse = ~0ull);
+    REFUSES("xinuse", v->fpu.zmm[20][5] = 1);
     REFUSES("dr", v->dr[6] = 0);
     REFUSES("dr", v->dr[7] = 0);
     REFUSES("activity", v->activity = 99);

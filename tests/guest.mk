@@ -12,7 +12,7 @@ ENGINES ?= interp
 GUEST_OUT := $(OUT)/guest
 GUEST_LIB_C := $(wildcard tests/guest/lib/*.c)
 GUEST_LIB_S := $(wildcard tests/guest/lib/*.S)
-GUEST_HDRS := $(wildcard tests/guest/lib/*.h)
+GUEST_HDRS := $(wildcard tests/guest/lib/*.h tests/guest/lib/*.inc)
 GUEST_SRCS := $(sort $(wildcard tests/guest/*.c tests/guest/*.S))
 GUESTS ?= $(notdir $(basename $(GUEST_SRCS)))
 GUEST_IMAGES := $(GUESTS:%=$(GUEST_OUT)/%)

@@ -1,6 +1,8 @@
-/* ACPI as a kernel finds it: RSDP, RSDT, XSDT, FADT, FACS, DSDT, MADT, HPET and their checksums; the PM
- * timer's rate.
- * ## cpus: 3 */
+/*
+ * ACPI as a kernel finds it: RSDP, RSDT, XSDT, FADT, FACS, DSDT, MADT, HPET and their checksums; the
+ * PM timer's rate.
+ */
+/* ## cpus: 3 */
 #include "acpi.h"
 
 static void table_ok(const char *signature, const u8 *t)

@@ -1,9 +1,11 @@
-/* Locked instructions on four CPUs: every increment counts, also when the operand crosses a line or a page;
- * CMPXCHG8B/16B; XCHG without LOCK; store buffering and message passing as x86 allows them; cross-modifying
- * code.
- * ## cpus: 4
- * ## mode: x86_64
- * ## timeout: 60 */
+/*
+ * Locked instructions on four CPUs: every increment counts, also when the operand crosses a line or a
+ * page; CMPXCHG8B/16B; XCHG without LOCK; store buffering and message passing as x86 allows them;
+ * cross-modifying code.
+ */
+/* ## cpus: 4 */
+/* ## mode: x86_64 */
+/* ## timeout: 60 */
 #include "apic.h"
 
 enum { ROUNDS = 20000 };

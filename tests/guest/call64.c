@@ -1,6 +1,8 @@
-/* Far transfers in long mode: call gates (64-bit, 16 bytes), far JMP and RET between modes, IRET, gate
+/*
+ * Far transfers in long mode: call gates (64-bit, 16 bytes), far JMP and RET between modes, IRET, gate
  * checks.
- * ## mode: x86_64 */
+ */
+/* ## mode: x86_64 */
 #include "guest.h"
 
 extern char gate_entry64[], stack0_top[];

@@ -1,6 +1,8 @@
-/* Non-canonical addresses: #GP(0), or #SS(0) through the stack (RSP, RBP as a base, or SS); branches and
- * returns.
- * ## mode: x86_64 */
+/*
+ * Non-canonical addresses: #GP(0), or #SS(0) through the stack (RSP, RBP as a base, or SS); branches
+ * and returns.
+ */
+/* ## mode: x86_64 */
 #include "guest.h"
 
 #define BAD  0x0000800000000000ul

@@ -1,5 +1,5 @@
-/* CPUID, the TSC family, RDPID, MONITOR/MWAIT: what is advertised works and what is not is refused.
- * ## mode: x86_64 */
+/* CPUID, the TSC family, RDPID, MONITOR/MWAIT: what is advertised works and what is not is refused. */
+/* ## mode: x86_64 */
 #include "apic.h"
 
 static volatile u32 irqs;

@@ -1,6 +1,6 @@
-/* CR0, CR4, CR8, EFER in long mode: illegal bits and combinations, what is stored and what is ignored.
- * ## mode: x86_64
- * ## tcg: skip TCG checks no bits of CR0, CR4 and EFER, and dies of some */
+/* CR0, CR4, CR8, EFER in long mode: illegal bits and combinations, what is stored and what is ignored. */
+/* ## mode: x86_64 */
+/* ## tcg: skip TCG checks no bits of CR0, CR4 and EFER, and dies of some */
 #include "guest.h"
 
 #define PTE_U 4u

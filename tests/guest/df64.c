@@ -1,5 +1,8 @@
-/* #DF in long mode, on an IST stack; IST selection for other vectors; interrupt stack frames (APM 2, 8.9). ##
- * mode: x86_64 */
+/*
+ * #DF in long mode, on an IST stack; IST selection for other vectors; interrupt stack frames (APM 2,
+ * 8.9).
+ */
+/* ## mode: x86_64 */
 #include "guest.h"
 
 extern char trap_stubs[], ist_top[];

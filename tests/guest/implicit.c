@@ -1,7 +1,9 @@
-/* Implicit accesses: descriptor tables, TSS, I/O bitmap and stacks that are not present or read-only. They
- * are supervisor accesses (U/S = 0 in the error code) whatever the CPL; CR2 says where; state is unchanged
- * when they fault.
- * ## mode: x86_64 */
+/*
+ * Implicit accesses: descriptor tables, TSS, I/O bitmap and stacks that are not present or read-only.
+ * They are supervisor accesses (U/S = 0 in the error code) whatever the CPL; CR2 says where; state is
+ * unchanged when they fault.
+ */
+/* ## mode: x86_64 */
 #include "guest.h"
 
 #define P 1ul

@@ -1,6 +1,8 @@
-/* The I/O APIC, driven by the PIT (GSI 2), the UART (GSI 4), the HPET: edge and level, mask, remote IRR,
- * polarity, destinations.
- * ## cpus: 2 */
+/*
+ * The I/O APIC, driven by the PIT (GSI 2), the UART (GSI 4), the HPET: edge and level, mask, remote
+ * IRR, polarity, destinations.
+ */
+/* ## cpus: 2 */
 #include "apic.h"
 
 static volatile u32 hits[2], stop, ready, eoi_off, level_limit;

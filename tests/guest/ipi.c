@@ -1,6 +1,8 @@
-/* IPIs: fixed, lowest priority, NMI; physical and logical (flat, cluster) destinations, shorthands, self;
- * delivery with TPR; INIT and SIPI once more.
- * ## cpus: 4 */
+/*
+ * IPIs: fixed, lowest priority, NMI; physical and logical (flat, cluster) destinations, shorthands,
+ * self; delivery with TPR; INIT and SIPI once more.
+ */
+/* ## cpus: 4 */
 #include "apic.h"
 
 static volatile u32 hits[4], nmis[4], starts[4], ready;

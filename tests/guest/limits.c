@@ -1,6 +1,8 @@
-/* Segment limits: expand-up and expand-down, byte and page granular, 16- and 32-bit upper bounds, every
- * access size (APM 2, 4.8).
- * ## tcg: skip TCG checks no segment limits in protected mode */
+/*
+ * Segment limits: expand-up and expand-down, byte and page granular, 16- and 32-bit upper bounds,
+ * every access size (APM 2, 4.8).
+ */
+/* ## tcg: skip TCG checks no segment limits in protected mode */
 #include "guest.h"
 
 static u8 buffer[3 * 4096] PAGE_ALIGNED;

@@ -1,6 +1,8 @@
-/* Leaving long mode and coming back: compatibility mode, paging off, protected mode without and with PAE
- * paging, long mode again.
- * ## mode: x86_64 */
+/*
+ * Leaving long mode and coming back: compatibility mode, paging off, protected mode without and with
+ * PAE paging, long mode again.
+ */
+/* ## mode: x86_64 */
 #include "guest.h"
 
 extern volatile u32 seen[16];

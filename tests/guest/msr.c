@@ -1,6 +1,8 @@
-/* RDMSR and WRMSR: unknown numbers, non-canonical bases, reserved bits, read-only ones; what a 64-bit kernel
- * relies on.
- * ## mode: x86_64 */
+/*
+ * RDMSR and WRMSR: unknown numbers, non-canonical bases, reserved bits, read-only ones; what a 64-bit
+ * kernel relies on.
+ */
+/* ## mode: x86_64 */
 #include "guest.h"
 
 static void unknown(u32 msr)

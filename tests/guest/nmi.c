@@ -1,5 +1,8 @@
-/* NMI between CPUs: blocked from its entry to the next IRET, one held pending; wakes HLT with IF clear.
- * ## cpus: 2 */
+/*
+ * NMI between CPUs: blocked from its entry to the next IRET, one held pending; wakes HLT with IF
+ * clear.
+ */
+/* ## cpus: 2 */
 #include "apic.h"
 
 static volatile u32 nmis, depth, max_depth, go, halted, woke, in_handler, leave;

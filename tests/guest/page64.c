@@ -1,7 +1,9 @@
-/* 4-level paging: the permission matrix for 4 KiB, 2 MiB and 1 GiB pages with NX, SMEP, SMAP and WP; reserved
- * bits.
- * ## mode: x86_64
- * ## timeout: 60 */
+/*
+ * 4-level paging: the permission matrix for 4 KiB, 2 MiB and 1 GiB pages with NX, SMEP, SMAP and WP;
+ * reserved bits.
+ */
+/* ## mode: x86_64 */
+/* ## timeout: 60 */
 #include "paging.h"
 
 static u64 t_pdpt[512] PAGE_ALIGNED, t_pd[512] PAGE_ALIGNED, t_pt[512] PAGE_ALIGNED;

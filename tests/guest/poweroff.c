@@ -1,5 +1,5 @@
-/* ACPI power-off through PM1a_CNT with the SLP_TYP of \_S5: the VMM ends with status 0.
- * ## exit: off */
+/* ACPI power-off through PM1a_CNT with the SLP_TYP of \_S5: the VMM ends with status 0. */
+/* ## exit: off */
 #include "acpi.h"
 
 int main(void)

@@ -1,5 +1,5 @@
-/* Port 0xcf9 starts the machine anew; the guest sees that in CMOS, which survives.
- * ## exit: reset */
+/* Port 0xcf9 starts the machine anew; the guest sees that in CMOS, which survives. */
+/* ## exit: reset */
 #include "guest.h"
 
 int main(void)

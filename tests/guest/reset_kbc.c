@@ -1,5 +1,8 @@
-/* Keyboard controller command 0xfe starts the machine anew; the guest sees that in CMOS, which survives.
- * ## exit: reset */
+/*
+ * Keyboard controller command 0xfe starts the machine anew; the guest sees that in CMOS, which
+ * survives.
+ */
+/* ## exit: reset */
 #include "guest.h"
 
 int main(void)

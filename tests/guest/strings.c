@@ -195,9 +195,9 @@ static void interrupted(void)
     trap_handle(0x41, on_irq);
     lapic_write(LAPIC_TIMER_DIVIDE, 0xb);
     lapic_write(LAPIC_LVT_TIMER, 0x20041);
-    lapic_write(LAPIC_TIMER_INITIAL, 3000000);
+    lapic_write(LAPIC_TIMER_INITIAL, 100000);
     ulong low, high;
-    for (int round = 0; round < 50 && count_seen == 0; round++) {
+    for (int round = 0; round < 5000 && count_seen == 0; round++) {
         si = (ulong)from;
         di = (ulong)to;
         cx = 0x200000;

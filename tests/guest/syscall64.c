@@ -1,6 +1,8 @@
-/* SYSCALL and SYSRET in 64-bit and compatibility mode: selectors, RCX, R11, SFMASK, privileges; SWAPGS;
- * FSGSBASE.
- * ## mode: x86_64 */
+/*
+ * SYSCALL and SYSRET in 64-bit and compatibility mode: selectors, RCX, R11, SFMASK, privileges;
+ * SWAPGS; FSGSBASE.
+ */
+/* ## mode: x86_64 */
 #include "guest.h"
 
 extern char entry64[], entry32[];

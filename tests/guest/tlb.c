@@ -1,7 +1,9 @@
-/* Global pages, INVLPG, CR3 and CR4 writes, PCID and INVPCID: which translations each removes or keeps.
- * A stale translation may always be gone, so only removal is checked, and (without a claim) what a PCID must
- * keep apart.
- * ## mode: x86_64 */
+/*
+ * Global pages, INVLPG, CR3 and CR4 writes, PCID and INVPCID: which translations each removes or
+ * keeps. A stale translation may always be gone, so only removal is checked, and (without a claim)
+ * what a PCID must keep apart.
+ */
+/* ## mode: x86_64 */
 #include "paging.h"
 
 static u64 t_pdpt[512] PAGE_ALIGNED, t_pd[512] PAGE_ALIGNED, t_pt[512] PAGE_ALIGNED;

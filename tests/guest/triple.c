@@ -1,5 +1,5 @@
-/* A fault, a fault in its handler's place, a fault in #DF's place: shutdown.
- * ## exit: crash */
+/* A fault, a fault in its handler's place, a fault in #DF's place: shutdown. */
+/* ## exit: crash */
 #include "guest.h"
 
 int main(void)

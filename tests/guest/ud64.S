@@ -1,4 +1,5 @@
-/* #UD in 64-bit mode: what 32-bit mode still has, and forms that need a REX-free or memory operand.   ## mode: x86_64 */
+/* #UD in 64-bit mode: what 32-bit mode still has, and forms that need a REX-free or memory operand. */
+/* ## mode: x86_64 */
 #include "asm.h"
 
 	.text

@@ -1,6 +1,6 @@
-/* x2APIC: mode changes, MSR access and its faults, 32-bit IDs, the 64-bit ICR, self-IPI, logical IDs.
- * ## cpus: 2
- * ## mode: x86_64 */
+/* x2APIC: mode changes, MSR access and its faults, 32-bit IDs, the 64-bit ICR, self-IPI, logical IDs. */
+/* ## cpus: 2 */
+/* ## mode: x86_64 */
 #include "apic.h"
 
 static volatile u32 hits[2], ready, stop, mode_ready;

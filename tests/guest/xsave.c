@@ -1,6 +1,8 @@
-/* FXSAVE, XSAVE, XSAVEOPT, XSAVEC, XRSTOR: areas, headers, compaction, init and modified optimisation,
+/*
+ * FXSAVE, XSAVE, XSAVEOPT, XSAVEC, XRSTOR: areas, headers, compaction, init and modified optimisation,
  * faults; XCR0; FNSAVE and FNSTENV.
- * ## mode: x86_64 */
+ */
+/* ## mode: x86_64 */
 #include "guest.h"
 
 static u8 area[4096] __attribute__((aligned(64))), other[4096] __attribute__((aligned(64)));
@@ -210,6 +212,7 @@ int main(void)
         X("xrstor64", area, 7);
         set_xmm(0x1234);
         memset(other, 0xee, sizeof(other));
+        memset(header(other), 0, 64); /* XSAVEC writes the first 16 bytes only, XRSTOR wants the rest 0 */
         X("xsavec64", other, avx ? 6 : 2);
         check_no_fault("XSAVEC");
         check_eq(header(other)[0], 2, "XSAVEC: XSTATE_BV");

@@ -63,8 +63,11 @@ static bool is_memory_fault(u8 vector)
 static bool operand_wraps(const struct sequence *s, const struct outcome *h, const struct outcome *e)
 {
     u64 cr2 = h->fault == 14 ? h->cr2 : e->cr2;
-    return s->code32 && is_memory_fault(h->fault) && is_memory_fault(e->fault) &&
-           (cr2 >= 0xffffff80 || cr2 < 128);
+    if (!is_memory_fault(h->fault) || !is_memory_fault(e->fault))
+        return false;
+    if (s->code32)
+        return cr2 >= 0xffffff80 || cr2 < 128;
+    return cr2 - 0x7ffffffff000 < PAGE_SIZE;
 }
 
 static bool integer_equal(const struct sequence *s, unsigned count, const struct outcome *h,

@@ -493,7 +493,7 @@ static unsigned popf_generate(u64 *rng, u8 *at)
 }
 
 /* Extended state saved to, or restored from, one place in one format: MOV ESI; MOV EAX; XOR EDX, EDX; the
- * instruction. */
+ * instruction; MOV ESI. */
 static unsigned area_generate(const struct generator *g, struct sequence *s, u64 *rng, u8 *at)
 {
     static const struct area_op {
@@ -528,6 +528,9 @@ static unsigned area_generate(const struct generator *g, struct sequence *s, u64
     at[n++] = 0x0f;
     at[n++] = op.opcode;
     at[n++] = op.modrm;
+    at[n] = 0xbe; /* what lies there is not compared: no one shall read it */
+    store_le32(at + n + 1, (u32)DATA_BASE + 0x1040);
+    n += 5;
     s->has_area = true;
     return n;
 }

@@ -5,7 +5,7 @@ enum { HOST_RM = RAX, HOST_REG = RCX, HOST_VVVV = RDX, HOST_MEM = RSI };
 
 /* The register numbers that go into the fields, guest's for vectors, host's for general registers. */
 struct fields {
-    u8 reg, rm, vvvv;
+    unsigned reg, rm, vvvv;
     bool memory;
 };
 
@@ -107,7 +107,7 @@ static u8 *emit_head_evex(u8 *p, const struct insn *insn, const struct fields *f
 {
     bool rounds = insn->evex_b && !f->memory;
     unsigned ll = rounds ? insn->rounding : insn->vl;
-    u8 rm = f->memory ? HOST_MEM : f->rm;
+    unsigned rm = f->memory ? HOST_MEM : f->rm;
     *p++ = 0x62;
     *p++ = (u8)((~f->reg << 4 & 0x80) | (~rm << 2 & 0x40) | (~rm << 2 & 0x20) | (~f->reg & 0x10) | map);
     *p++ = (u8)(effective_w(insn) << 7 | (~f->vvvv & 15) << 3 | 4 | insn->pp);

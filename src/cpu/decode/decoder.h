@@ -3,6 +3,7 @@
 #ifndef RING3_CPU_DECODE_DECODER_H
 #define RING3_CPU_DECODE_DECODER_H
 
+#include "base/bytes.h"
 #include "cpu/decode/form.h"
 
 struct decoder {
@@ -44,10 +45,10 @@ static inline u64 decoder_read(struct decoder *d, unsigned bytes)
     return v;
 }
 
-static inline u64 sign_extend(u64 v, unsigned bytes)
+/* An immediate or displacement of `bytes` bytes, sign-extended; 0 bytes are 0. */
+static inline u64 signed_field(u64 v, unsigned bytes)
 {
-    unsigned shift = 64 - 8 * bytes;
-    return (u64)((s64)(v << shift) >> shift);
+    return bytes ? sign_extend(v, 8 * bytes) : 0;
 }
 
 /* Reads the rest of the instruction after ModRM and fills in the operands. */

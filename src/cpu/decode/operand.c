@@ -122,11 +122,11 @@ static void read_memory16(struct decoder *d)
     mem->index = indexes[rm];
     if (mod == 0 && rm == 6) {
         mem->base = MEM_NO_REG;
-        mem->disp = (s64)sign_extend(decoder_read(d, 2), 2);
+        mem->disp = (s64)signed_field(decoder_read(d, 2), 2);
     } else if (mod == 1) {
-        mem->disp = (s64)sign_extend(decoder_read(d, 1), 1);
+        mem->disp = (s64)signed_field(decoder_read(d, 1), 1);
     } else if (mod == 2) {
-        mem->disp = (s64)sign_extend(decoder_read(d, 2), 2);
+        mem->disp = (s64)signed_field(decoder_read(d, 2), 2);
     }
     default_segment(d, mem->base == 5);
 }
@@ -171,9 +171,9 @@ static void read_memory(struct decoder *d, bool vsib, unsigned scale)
     else
         mem->base = rm | d->b;
     if (mod == 1)
-        mem->disp = (s64)sign_extend(decoder_read(d, 1), 1) * (s64)scale;
+        mem->disp = (s64)signed_field(decoder_read(d, 1), 1) * (s64)scale;
     else if (mod == 2 || (mem->base == MEM_NO_REG || mem->base == MEM_REG_RIP))
-        mem->disp = (s64)sign_extend(decoder_read(d, 4), 4);
+        mem->disp = (s64)signed_field(decoder_read(d, 4), 4);
     default_segment(d, mem->base == 4 || mem->base == 5);
 }
 
@@ -223,14 +223,14 @@ static void immediate_operand(struct decoder *d, struct opnd *opnd, unsigned sou
     opnd->kind = OPND_IMM;
     opnd->size = bytes;
     u64 value = decoder_read(d, bytes);
-    d->insn->imm = source == SRC_IS ? sign_extend(value, bytes) : value;
+    d->insn->imm = source == SRC_IS ? signed_field(value, bytes) : value;
 }
 
 static void branch_operand(struct decoder *d, struct opnd *opnd, unsigned size)
 {
     opnd->kind = OPND_REL;
     opnd->size = size == SZ_b ? 1 : d->insn->opsize == 2 ? 2 : 4;
-    d->insn->imm = sign_extend(decoder_read(d, opnd->size), opnd->size);
+    d->insn->imm = signed_field(decoder_read(d, opnd->size), opnd->size);
 }
 
 /* Control registers 0, 2, 3, 4, 8; debug registers 0..7. */

@@ -76,7 +76,7 @@ static int directory_append(struct fw_cfg *dev, const char *name, u32 size, u16 
     store_le32(directory, __builtin_bswap32(dev->file_count + 1));
     store_le32(entry, __builtin_bswap32(size));
     store_le16(entry + 4, __builtin_bswap16(key));
-    memcpy(entry + 8, name, strlen(name));
+    memcpy(entry + 8, name, strlen(name) + 1);
     return fw_cfg_set(dev, FW_CFG_FILE_DIR, directory, 4 + (dev->file_count + 1) * DIR_ENTRY_SIZE);
 }
 

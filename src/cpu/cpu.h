@@ -81,6 +81,7 @@ enum cr4_bit {
     CR4_SMEP = BIT(20),
     CR4_SMAP = BIT(21),
     CR4_PKE = BIT(22),
+    CR4_PKS = BIT(24),
 };
 
 enum efer_bit {
@@ -203,7 +204,7 @@ struct exception {
 struct vcpu_msrs {
     u64 star, lstar, cstar, sfmask, kernel_gs_base, tsc_aux;
     u64 sysenter_cs, sysenter_esp, sysenter_eip;
-    u64 pat, misc_enable, tsc_adjust, spec_ctrl, debugctl, xss;
+    u64 pat, misc_enable, tsc_adjust, spec_ctrl, debugctl, xss, pkrs;
     u64 mtrr_def_type, mtrr_fixed[11], mtrr_base[8], mtrr_mask[8];
     u64 mcg_status, mcg_ctl, mc_ctl[4], mc_status[4], mc_addr[4], mc_misc[4];
     u64 virt_spec_ctrl, hwcr, syscfg, patch_level;

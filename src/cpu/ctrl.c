@@ -13,7 +13,7 @@
     (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG)
 
 /* CR4 bits whose change makes translations stale. */
-#define CR4_PAGING (CR4_PSE | CR4_PAE | CR4_PGE | CR4_PCIDE | CR4_SMEP | CR4_SMAP)
+#define CR4_PAGING (CR4_PSE | CR4_PAE | CR4_PGE | CR4_PCIDE | CR4_SMEP | CR4_SMAP | CR4_PKE | CR4_PKS)
 /* CR4 bits whose change reloads the PDPTEs (SDM 4.4.1). */
 #define CR4_PDPTE (CR4_PSE | CR4_PAE | CR4_PGE | CR4_SMEP)
 
@@ -28,7 +28,7 @@ u64 cr4_valid_bits(const struct vcpu *v)
         {FEAT_PGE, CR4_PGE},           {FEAT_BASE, CR4_PCE},      {FEAT_FXSR, CR4_OSFXSR},
         {FEAT_SSE, CR4_OSXMMEXCPT},    {FEAT_UMIP, CR4_UMIP},     {FEAT_FSGSBASE, CR4_FSGSBASE},
         {FEAT_PCID, CR4_PCIDE},        {FEAT_XSAVE, CR4_OSXSAVE}, {FEAT_SMEP, CR4_SMEP},
-        {FEAT_SMAP, CR4_SMAP},         {FEAT_PKU, CR4_PKE},
+        {FEAT_SMAP, CR4_SMAP},         {FEAT_PKU, CR4_PKE},       {FEAT_PKS, CR4_PKS},
     };
     u64 bits = 0;
     for (unsigned i = 0; i < ARRAY_LEN(map); i++)
@@ -252,6 +252,16 @@ void cpu_xsetbv(struct vcpu *v, u32 index, u64 value)
         cpu_raise_gp0(v);
     v->xcr0 = value;
     cpu_mode_update(v);
+}
+
+void cpu_set_pkru(struct vcpu *v, u32 value)
+{
+    if (value == v->fpu.pkru)
+        return;
+    v->fpu.pkru = value;
+    v->fpu.xinuse |= BIT(XSTATE_PKRU);
+    if (v->cr4 & CR4_PKE)
+        mmu_flush_all(v);
 }
 
 u64 cpu_xgetbv(struct vcpu *v, u32 index)

@@ -83,6 +83,9 @@ static const u16 v3_features[] = {
 /* With XSAVE, emulated. */
 static const u16 xsave_features[] = {FEAT_XSAVEOPT, FEAT_XSAVEC, FEAT_XGETBV1, FEAT_XSAVES, FEAT_END};
 
+/* Emulated, and too new for the psABI models: in `host`. */
+static const u16 new_features[] = {FEAT_PKU, FEAT_PKS, FEAT_END};
+
 /* What `host` may add. */
 static const u16 host_features[] = {
     FEAT_PCLMULQDQ,
@@ -199,7 +202,7 @@ bool cpu_feature_works(enum cpu_feature f)
 {
     if (f == FEAT_BASE || f >= FEAT_COUNT)
         return false;
-    if (list_has(system_features, f) || list_has(xsave_features, f))
+    if (list_has(system_features, f) || list_has(xsave_features, f) || list_has(new_features, f))
         return true;
     return (list_has(v2_features, f) || list_has(v3_features, f) || list_has(host_features, f)) &&
            host_has(f);
@@ -234,6 +237,11 @@ static void add_host(struct cpu_model *model)
             model_add(model, *f);
     if (avx512)
         model->xcr0 |= XCR0_AVX512;
+    for (const u16 *f = new_features; *f != FEAT_END; f++)
+        if (*f != FEAT_PKU || model_has(model, FEAT_XSAVE))
+            model_add(model, *f);
+    if (model_has(model, FEAT_PKU))
+        model->xcr0 |= XCR0_PKRU;
 }
 
 static void model_identify(struct cpu_model *model, unsigned cpu_count)
@@ -291,6 +299,7 @@ static void model_settle(struct cpu_model *model)
         model_remove(model, FEAT_AVX);
         for (const u16 *f = xsave_features; *f != FEAT_END; f++)
             model_remove(model, *f);
+        model_remove(model, FEAT_PKU);
     }
     if (!model_has(model, FEAT_AVX))
         model_remove(model, FEAT_AVX2);
@@ -305,6 +314,8 @@ static void model_settle(struct cpu_model *model)
         model->xcr0 |= XCR0_AVX;
     if (model_has(model, FEAT_AVX512F))
         model->xcr0 |= XCR0_AVX512;
+    if (model_has(model, FEAT_PKU))
+        model->xcr0 |= XCR0_PKRU;
 }
 
 int cpu_model_init(struct cpu_model *model, const char *spec, unsigned cpu_count, struct error *err)

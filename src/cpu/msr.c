@@ -245,6 +245,17 @@ static bool tsc_aux_write(struct vcpu *v, u32 msr, u64 value)
     return true;
 }
 
+/* Translations were made with the old rights. */
+static bool pkrs_write(struct vcpu *v, u32 msr, u64 value)
+{
+    if (value >> 32)
+        return false;
+    if (value != v->msr.pkrs && (v->cr4 & CR4_PKS))
+        mmu_flush_all(v);
+    v->msr.pkrs = value;
+    return true;
+}
+
 static bool no_read(struct vcpu *v, u32 msr, u64 *value)
 {
     return false;
@@ -298,6 +309,7 @@ static const struct msr_row rows[] = {
     {MSR_MTRR_DEF_TYPE, 1, FEAT_MTRR, F(mtrr_def_type), .name = "MTRRdefType", .writable = 0xcff,
      .check = check_mtrr_def},
     {MSR_MC0_CTL, 4 * MC_BANKS, FEAT_MCA, NO_FIELD, .name = "MCi", .read = mc_read, .write = mc_write},
+    {MSR_PKRS, 1, FEAT_PKS, F(pkrs), .name = "PKRS", .writable = U32, .write = pkrs_write},
     {MSR_TSC_DEADLINE, 1, FEAT_TSC_DEADLINE, NO_FIELD, .name = "TSC_DEADLINE", .read = apic_read,
      .write = apic_write},
     {MSR_X2APIC, 0x100, FEAT_X2APIC, NO_FIELD, .name = "x2APIC", .read = apic_read, .write = apic_write},

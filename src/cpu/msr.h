@@ -31,6 +31,7 @@ enum msr_number {
     MSR_MC0_CTL = 0x400,
     MSR_TSC_DEADLINE = 0x6e0,
     MSR_X2APIC = 0x800,
+    MSR_PKRS = 0x6e1,
     MSR_XSS = 0xda0,
 };
 #define MSR_EFER           0xc0000080u

@@ -32,6 +32,7 @@ struct path {
     unsigned count;
     bool wide; /* entries of 8 bytes */
     bool user, writable, nx;
+    u8 key; /* protection key: 4-level paging only */
 };
 
 static u64 pte_read(struct vcpu *v, struct path *path, u64 gpa)
@@ -153,6 +154,7 @@ static bool walk_64(struct vcpu *v, u64 lin, u64 table, unsigned level, struct p
         path->nx |= !!(pte & PTE_NX);
         if (level == 0 || (pte & PTE_PS)) {
             u64 offset = MASK(PAGE_SHIFT + 9 * level);
+            path->key = pte >> 59 & 15;
             w->large = level;
             w->gpa = ((pte & PTE_ADDR & ~offset) | (lin & offset)) & PAGE_MASK;
             w->global = pte & PTE_G;
@@ -192,6 +194,17 @@ static bool path_forbids(const struct vcpu *v, const struct path *path, enum mmu
             return !path->writable && (v->cr0 & CR0_WP);
     }
     return access == MMU_EXEC && path->nx;
+}
+
+/* Protection keys (SDM 4.6.2): PKRU for user pages, IA32_PKRS for supervisor pages; data accesses only. */
+static bool key_forbids(const struct vcpu *v, const struct path *path, enum mmu_access access, unsigned index)
+{
+    if (likely(!(v->cr4 & (path->user ? CR4_PKE : CR4_PKS))) || !v->long_mode || access == MMU_EXEC)
+        return false;
+    u32 rights = (path->user ? v->fpu.pkru : (u32)v->msr.pkrs) >> path->key * 2;
+    if (rights & 1)
+        return true;
+    return access == MMU_WRITE && (rights & 2) && (index == MMU_USER || (v->cr0 & CR0_WP));
 }
 
 /* W, U and I of the error code. */
@@ -234,11 +247,13 @@ bool mmu_walk(struct vcpu *v, u64 lin, enum mmu_access access, unsigned index, b
         w->gpa &= v->mmu->a20;
         if (!commit)
             return true;
-        if (path_forbids(v, &path, access, index))
-            return walk_fault(w, PF_P | access_error(v, access, index));
+        bool locked = key_forbids(v, &path, access, index);
+        if (locked || path_forbids(v, &path, access, index))
+            return walk_fault(w, PF_P | (locked ? PF_PK : 0) | access_error(v, access, index));
         w->global = w->global && (v->cr4 & CR4_PGE);
         bool dirty = access == MMU_WRITE || (path.pte[path.count - 1].value & PTE_D);
-        w->write_ready = dirty && access != MMU_EXEC && !path_forbids(v, &path, MMU_WRITE, index);
+        w->write_ready = dirty && access != MMU_EXEC && !path_forbids(v, &path, MMU_WRITE, index) &&
+                         !key_forbids(v, &path, MMU_WRITE, index);
         if (path_set_ad(v, &path, access))
             return true;
     }

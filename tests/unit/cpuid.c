@@ -27,7 +27,8 @@ static void test_models(void)
             CHECK_STR(m.name, cpu_model_names[i]);
             CHECK_EQ(m.xcr0 & XCR0_AVX, model_has(&m, FEAT_AVX) ? XCR0_AVX : 0);
             CHECK_EQ(m.xcr0 & XCR0_AVX512, model_has(&m, FEAT_AVX512F) ? XCR0_AVX512 : 0);
-            CHECK(!model_has(&m, FEAT_PKU) && !model_has(&m, FEAT_LA57) && !model_has(&m, FEAT_SVM));
+            CHECK_EQ(!!(m.xcr0 & XCR0_PKRU), model_has(&m, FEAT_PKU));
+            CHECK(!model_has(&m, FEAT_LA57) && !model_has(&m, FEAT_SVM));
         }
     }
     CHECK_EQ(cpu_model_init(&m, NULL, 1, &err), 0);
@@ -45,6 +46,7 @@ static void test_edits(void)
     CHECK(model_has(&m, FEAT_PCID));
     /* What rests on a feature goes with it. */
     if (cpu_model_init(&m, "host,-xsave", 1, &err) == 0) {
+        CHECK(!model_has(&m, FEAT_PKU) && model_has(&m, FEAT_PKS));
         CHECK(!model_has(&m, FEAT_AVX2) && !model_has(&m, FEAT_XSAVES) && !model_has(&m, FEAT_AVX512BW));
         CHECK_EQ(m.xcr0, XCR0_X87SSE);
     }

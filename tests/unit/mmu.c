@@ -42,6 +42,47 @@ static void test_long_translation(void)
     cpu_vm_destroy(&t);
 }
 
+/* Protection keys: user pages by PKRU, supervisor pages by IA32_PKRS; never instruction fetches. */
+static void test_keys(void)
+{
+    cpu_vm_create(&t, "host", 1);
+    enter_long(&t, 0);
+    struct vcpu *v = t.v;
+    if (!cpu_has(v, FEAT_PKU)) {
+        cpu_vm_destroy(&t);
+        return;
+    }
+    CHECK_OK(v, cpu_write_cr(v, 4, v->cr4 | CR4_PKE | CR4_PKS));
+    put(&t, PTE(5), 8, 0x5007 | 2ull << 59);
+    put(&t, PTE(6), 8, 0x6003 | 3ull << 59);
+    mmu_write(v, 0x5000, 4, 1); /* key 2 and 3 allow everything: entries in the TLB must not survive */
+    mmu_write(v, 0x6000, 4, 1);
+    cpu_set_pkru(v, 1 << 4);
+    check_fault(0x5000, MMU_READ, MMU_USER, PF_P | PF_U | PF_PK);
+    check_fault(0x5000, MMU_READ, MMU_KERNEL, PF_P | PF_PK);
+    CHECK_OK(v, mmu_probe(v, 0x5000, 1, MMU_EXEC, MMU_USER));
+    CHECK_OK(v, mmu_read_as(v, 0x6000, 4, MMU_KERNEL));
+    cpu_set_pkru(v, 2 << 4);
+    CHECK_OK(v, mmu_read_as(v, 0x5000, 4, MMU_USER));
+    check_fault(0x5000, MMU_WRITE, MMU_USER, PF_P | PF_U | PF_W | PF_PK);
+    check_fault(0x5000, MMU_WRITE, MMU_KERNEL, PF_P | PF_W | PF_PK);
+    CHECK_OK(v, cpu_write_cr(v, 0, v->cr0 & ~(u64)CR0_WP));
+    CHECK_OK(v, mmu_write_as(v, 0x5000, 4, 0, MMU_KERNEL));
+    check_fault(0x5000, MMU_WRITE, MMU_USER, PF_P | PF_U | PF_W | PF_PK);
+    CHECK_OK(v, cpu_write_cr(v, 0, v->cr0 | CR0_WP));
+    CHECK(!msr_write(v, MSR_PKRS, BIT(32)));
+    CHECK(msr_write(v, MSR_PKRS, 1 << 6));
+    check_fault(0x6000, MMU_READ, MMU_KERNEL, PF_P | PF_PK);
+    check_fault(0x6000, MMU_READ, MMU_USER, PF_P | PF_U | PF_PK);
+    CHECK(msr_write(v, MSR_PKRS, 2 << 6));
+    CHECK_OK(v, mmu_read_as(v, 0x6000, 4, MMU_KERNEL));
+    check_fault(0x6000, MMU_WRITE, MMU_KERNEL, PF_P | PF_W | PF_PK);
+    CHECK_OK(v, cpu_write_cr(v, 4, v->cr4 & ~(u64)(CR4_PKE | CR4_PKS)));
+    CHECK_OK(v, mmu_write_as(v, 0x5000, 4, 0, MMU_USER));
+    CHECK_OK(v, mmu_write_as(v, 0x6000, 4, 0, MMU_KERNEL));
+    cpu_vm_destroy(&t);
+}
+
 static void test_accessed_dirty(void)
 {
     setup(0);
@@ -510,6 +551,7 @@ static void test_a20(void)
 int main(void)
 {
     TAP_RUN(test_long_translation);
+    TAP_RUN(test_keys);
     TAP_RUN(test_accessed_dirty);
     TAP_RUN(test_permission_matrix);
     TAP_RUN(test_reserved_bits);

@@ -229,5 +229,5 @@ void system_wrpkru(struct vcpu *v, const struct insn *insn)
     check_pkru(v);
     if ((u32)v->gpr[RDX] != 0)
         cpu_raise_gp0(v);
-    v->fpu.pkru = (u32)v->gpr[RAX];
+    cpu_set_pkru(v, (u32)v->gpr[RAX]);
 }

@@ -122,6 +122,6 @@ void area_load_component(struct vcpu *v, unsigned i, const u8 *p)
     } else if (i == XSTATE_OPMASK) {
         memcpy(v->fpu.k, p, sizeof v->fpu.k);
     } else if (i == XSTATE_PKRU) {
-        v->fpu.pkru = load_le32(p);
+        cpu_set_pkru(v, load_le32(p));
     }
 }

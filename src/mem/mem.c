@@ -283,7 +283,8 @@ static u64 io_read(const struct io_ops *ops, void *dev, u64 offset, unsigned siz
     unsigned step = MIN(size, ops_max_size(ops));
     u64 value = 0;
     for (unsigned done = 0; done < size; done += step)
-        value |= ((ops->read ? ops->read(dev, offset + done, step) : ~0ull) & MASK(step * 8)) << (done * 8);
+        value |= ((ops->read ? ops->read(dev, offset + done, step) : ~0ull) & MASK(step * 8))
+                 << (done * 8 & 63);
     return value;
 }
 

@@ -98,7 +98,7 @@ static u8 *emit_head_legacy(u8 *p, const struct insn *insn, const struct fields 
 static u8 *emit_head_vex(u8 *p, const struct insn *insn, const struct fields *f, u8 map)
 {
     *p++ = 0xc4;
-    *p++ = (u8)((~f->reg << 4 & 0x80) | 0x40 | (~f->rm << 2 & 0x20) | map);
+    *p++ = (u8)((~(unsigned)f->reg << 4 & 0x80) | 0x40 | (~(unsigned)f->rm << 2 & 0x20) | map);
     *p++ = (u8)(effective_w(insn) << 7 | (~f->vvvv & 15) << 3 | insn->vl << 2 | insn->pp);
     return p;
 }
@@ -109,7 +109,7 @@ static u8 *emit_head_evex(u8 *p, const struct insn *insn, const struct fields *f
     unsigned ll = rounds ? insn->rounding : insn->vl;
     unsigned rm = f->memory ? HOST_MEM : f->rm;
     *p++ = 0x62;
-    *p++ = (u8)((~f->reg << 4 & 0x80) | (~rm << 2 & 0x40) | (~rm << 2 & 0x20) | (~f->reg & 0x10) | map);
+    *p++ = (u8)((~(unsigned)f->reg << 4 & 0x80) | (~(unsigned)rm << 2 & 0x60) | (~f->reg & 0x10) | map);
     *p++ = (u8)(effective_w(insn) << 7 | (~f->vvvv & 15) << 3 | 4 | insn->pp);
     *p++ = (u8)(insn->zeroing << 7 | ll << 5 | insn->evex_b << 4 | (~f->vvvv >> 1 & 8) | insn->aaa);
     return p;

@@ -3,7 +3,6 @@
  * vector_mask.c, vector indexes in gather.c.
  */
 #include <signal.h>
-#include <signal.h>
 #include "engine/interp/vector.h"
 
 /* Registers that this encoding may change: for XINUSE. */

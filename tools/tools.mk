@@ -4,11 +4,12 @@
 .PHONY: run test lint format check-includes check-format check-tidy check-scripts
 
 GUEST := build/guest
+JOBS := $(shell nproc)
 RUN_MEMORY ?= 512M
 RUN_CPUS ?= 1
 run:
 	@tools/deps run
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory -j$(JOBS) all
 	@tools/fetch-kernel amd64
 	@# On a terminal the guest gives a shell; elsewhere it says what it is and powers off.
 	@mode=; if [ -t 0 ] && [ -t 1 ]; then mode=" ring3=shell"; fi; set -x; \
@@ -17,8 +18,8 @@ run:
 
 test:
 	@tools/deps test
-	@$(MAKE) --no-print-directory all
-	@tools/tally "$(MAKE)" $(TEST_LEVELS)
+	@$(MAKE) --no-print-directory -j$(JOBS) all
+	@tools/tally "$(MAKE) -j$(JOBS)" $(TEST_LEVELS)
 
 # --- lint ---
 

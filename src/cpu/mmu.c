@@ -17,15 +17,28 @@ struct target {
     u64 gpa;      /* of the byte addressed; known only if `host` is NULL */
 };
 
-const struct mem_page *mmu_page(struct vcpu *v, u64 gpa)
+/* Remembers RAM found at `gpa`, if it is a larger piece than the one that is known. */
+static void run_learn(struct mmu *mmu, u64 gpa, const struct mem_page *page, u64 size)
 {
-    gpa &= v->mmu->a20 & PAGE_MASK;
-    struct page_cache_entry *e = &v->mmu->page[(gpa >> PAGE_SHIFT) & (PAGE_CACHE_SIZE - 1)];
+    struct ram_run *run = &mmu->run[gpa >> 32 != 0];
+    if (gpa < GIB(4) && gpa + size > GIB(4))
+        size = GIB(4) - gpa;
+    if (size > run->size)
+        *run = (struct ram_run){gpa, size, page->hva, page->block, page->block_offset};
+}
+
+struct mem_page mmu_page_slow(struct vcpu *v, u64 gpa)
+{
+    struct mmu *mmu = v->mmu;
+    struct page_cache_entry *e = &mmu->page[(gpa >> PAGE_SHIFT) & (PAGE_CACHE_SIZE - 1)];
     if (unlikely(e->page != gpa)) {
-        e->mem = mem_lookup(v->vm->mem, gpa);
+        u64 size;
+        e->mem = mem_lookup_run(v->vm->mem, gpa, &size);
         e->page = gpa;
+        if (e->mem.kind == MEM_RAM && mmu->a20 == ~0ull)
+            run_learn(mmu, gpa, &e->mem, size);
     }
-    return &e->mem;
+    return e->mem;
 }
 
 static u64 tag_of(const struct tlb_entry *e, enum mmu_access access)
@@ -57,23 +70,23 @@ static void target_resolve(struct vcpu *v, u64 lin, enum mmu_access access, unsi
         t->kind = TARGET_APIC;
         return;
     }
-    const struct mem_page *page = mmu_page(v, w.gpa);
-    if (page->kind != MEM_RAM && page->kind != MEM_ROM) {
+    struct mem_page page = mmu_page(v, w.gpa);
+    if (page.kind != MEM_RAM && page.kind != MEM_ROM) {
         t->kind = TARGET_IO;
         return;
     }
-    t->kind = page->kind == MEM_RAM ? TARGET_RAM : TARGET_ROM;
-    t->host = page->hva + (lin & ~PAGE_MASK);
+    t->kind = page.kind == MEM_RAM ? TARGET_RAM : TARGET_ROM;
+    t->host = page.hva + (lin & ~PAGE_MASK);
     bool write_ok = false;
     if (access == MMU_WRITE) {
         if (t->kind == TARGET_ROM) {
             t->host = NULL;
             return;
         }
-        ram_page_mark_dirty(page->block, page->block_offset);
+        ram_page_mark_dirty(page.block, page.block_offset);
     }
-    if (page->kind == MEM_RAM) {
-        u8 flags = atomic_load_explicit(&page->block->page_flags[page->block_offset >> PAGE_SHIFT],
+    if (page.kind == MEM_RAM) {
+        u8 flags = atomic_load_explicit(&page.block->page_flags[page.block_offset >> PAGE_SHIFT],
                                         memory_order_relaxed);
         t->tracked = flags & RAM_PAGE_CODE;
         write_ok = w.write_ready && (flags & (RAM_PAGE_DIRTY | RAM_PAGE_CODE)) == RAM_PAGE_DIRTY;
@@ -84,7 +97,7 @@ static void target_resolve(struct vcpu *v, u64 lin, enum mmu_access access, unsi
     }
     if (access == MMU_WRITE && !write_ok)
         return;
-    tlb_fill(v, lin, index, access, &w, page->hva, write_ok);
+    tlb_fill(v, lin, index, access, &w, page.hva, write_ok);
 }
 
 /* Single loads and stores, so that an aligned access is one access for the other CPUs. */

@@ -15,6 +15,14 @@ struct page_cache_entry {
     struct mem_page mem;
 };
 
+/* A stretch of guest-physical memory that is one piece of one RAM block. */
+struct ram_run {
+    u64 start, size; /* size 0: none */
+    u8 *hva;
+    struct ram_block *block;
+    u64 block_offset;
+};
+
 /*
  * Address-space tags. 0 is never a valid tag, so an all-zero TLB entry matches nothing. A PCID's tag is
  * current only if its epoch is; "flush all address spaces" is one increment. Tags are handed out upwards;
@@ -36,7 +44,12 @@ struct mmu {
     u64 large_2m[LARGE_FILTER_LEN];
     u64 large_1g;
     u64 a20; /* mask of physical addresses */
+    /* What is known of the memory map, until it changes: the largest RAM seen below and above 4 GiB, other
+     * pages. */
+    struct ram_run run[2];
     struct page_cache_entry page[PAGE_CACHE_SIZE];
+    /* Reserved bits of an 8-byte entry by level, for tables [0] and large pages [1] (mmu_format_update). */
+    u64 reserved[2][4];
 };
 
 /* What a walk found. */
@@ -54,9 +67,21 @@ struct walk {
  */
 bool mmu_walk(struct vcpu *v, u64 lin, enum mmu_access access, unsigned index, bool commit, struct walk *w);
 
-/* The page of guest-physical memory at `gpa`, A20 applied; cached. The pointer is valid until the next call.
- */
-const struct mem_page *mmu_page(struct vcpu *v, u64 gpa);
+/* Recomputes what walks derive from EFER, CR4 and the CPU model; mmu_flush_all calls it. */
+void mmu_format_update(struct vcpu *v);
+
+struct mem_page mmu_page_slow(struct vcpu *v, u64 gpa);
+
+/* The page of guest-physical memory at `gpa`, A20 applied; cached. */
+static inline struct mem_page mmu_page(struct vcpu *v, u64 gpa)
+{
+    gpa &= v->mmu->a20 & PAGE_MASK;
+    const struct ram_run *run = &v->mmu->run[gpa >> 32 != 0];
+    u64 at = gpa - run->start;
+    if (likely(at < run->size))
+        return (struct mem_page){MEM_RAM, run->hva + at, run->block, run->block_offset + at};
+    return mmu_page_slow(v, gpa);
+}
 
 /* tlb.c */
 void tlb_fill(struct vcpu *v, u64 lin, unsigned index, enum mmu_access access, const struct walk *w, u8 *hva,

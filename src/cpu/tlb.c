@@ -65,6 +65,7 @@ void mmu_flush_all(struct vcpu *v)
     forget_globals(v->mmu);
     memset(v->mmu->large_2m, 0, sizeof v->mmu->large_2m);
     v->mmu->large_1g = 0;
+    mmu_format_update(v);
     tag_renew(v);
     log_trace(v->vm->log, TRACE_MMU, "cpu%u: flush all", v->index);
 }
@@ -89,6 +90,7 @@ void mmu_map_changed(struct vcpu *v)
     v->mmu->a20 = v->vm->mem ? mem_a20_mask(v->vm->mem) : ~0ull;
     for (unsigned i = 0; i < PAGE_CACHE_SIZE; i++)
         v->mmu->page[i].page = ~0ull;
+    memset(v->mmu->run, 0, sizeof v->mmu->run);
     mmu_flush_all(v);
 }
 

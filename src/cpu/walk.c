@@ -39,18 +39,18 @@ static u64 pte_read(struct vcpu *v, struct path *path, u64 gpa)
 {
     struct pte *pte = &path->pte[path->count++];
     gpa &= v->mmu->a20;
-    const struct mem_page *page = mmu_page(v, gpa);
+    struct mem_page page = mmu_page(v, gpa);
     pte->gpa = gpa;
     pte->host = NULL;
-    if (likely(page->kind == MEM_RAM || page->kind == MEM_ROM)) {
-        u8 *host = page->hva + (gpa & ~PAGE_MASK);
+    if (likely(page.kind == MEM_RAM || page.kind == MEM_ROM)) {
+        u8 *host = page.hva + (gpa & ~PAGE_MASK);
         /* One load: another vCPU may be writing the entry. */
         pte->value = path->wide ? __atomic_load_n((u64 *)host, __ATOMIC_RELAXED)
                                 : __atomic_load_n((u32 *)host, __ATOMIC_RELAXED);
-        if (page->kind == MEM_RAM) {
+        if (page.kind == MEM_RAM) {
             pte->host = host;
-            pte->block = page->block;
-            pte->block_offset = page->block_offset;
+            pte->block = page.block;
+            pte->block_offset = page.block_offset;
         }
     } else {
         pte->value = mem_read(v->vm->mem, gpa, path->wide ? 8 : 4);
@@ -65,8 +65,8 @@ static bool pte_set(struct vcpu *v, struct path *path, struct pte *pte, u64 bits
     if (want == pte->value)
         return true;
     if (!pte->host) {
-        const struct mem_page *page = mmu_page(v, pte->gpa);
-        if (page->kind == MEM_IO)
+        struct mem_page page = mmu_page(v, pte->gpa);
+        if (page.kind == MEM_IO)
             mem_write(v->vm->mem, pte->gpa, path->wide ? 8 : 4, want);
         return true; /* ROM or nothing: the write is lost, as on the bus */
     }
@@ -118,8 +118,8 @@ static bool walk_32(struct vcpu *v, u64 lin, struct path *path, struct walk *w)
     return true;
 }
 
-/* Reserved bits of an 8-byte entry at `level` (0 = PTE). AMD: G is reserved in PML4Es and non-leaf PDPTEs. */
-static u64 pte_reserved(const struct vcpu *v, u64 pte, unsigned level)
+/* Of an 8-byte entry at `level` (0 = PTE). AMD: G is reserved in PML4Es and in PDPTEs that are no leaf. */
+static u64 reserved_bits(const struct vcpu *v, unsigned level, bool large)
 {
     u64 rsvd = PTE_RSVD_HI;
     if (!v->long_mode)
@@ -131,11 +131,24 @@ static u64 pte_reserved(const struct vcpu *v, u64 pte, unsigned level)
     bool amd = v->vm->model.vendor == VENDOR_AMD;
     if (level == 3)
         return rsvd | PTE_PS | (amd ? PTE_G : 0);
-    if (!(pte & PTE_PS))
+    if (!large)
         return rsvd | (level == 2 && amd ? PTE_G : 0);
     if (level == 2)
         return cpu_has(v, FEAT_PDPE1GB) ? rsvd | (MASK(30) & ~MASK(13)) : rsvd | PTE_PS;
     return rsvd | (MASK(21) & ~MASK(13));
+}
+
+void mmu_format_update(struct vcpu *v)
+{
+    for (unsigned level = 0; level < 4; level++) {
+        v->mmu->reserved[0][level] = reserved_bits(v, level, false);
+        v->mmu->reserved[1][level] = reserved_bits(v, level, true);
+    }
+}
+
+static inline u64 pte_reserved(const struct vcpu *v, u64 pte, unsigned level)
+{
+    return v->mmu->reserved[pte >> 7 & 1][level];
 }
 
 /* 8-byte entries, from the table at `table`, whose entries are of `level` (SDM 4.4, 4.5). */
@@ -229,8 +242,53 @@ static bool path_set_ad(struct vcpu *v, struct path *path, enum mmu_access acces
     return true;
 }
 
+/*
+ * The common case of PAE and 4-level paging, for speed: all tables in RAM, A (and D for a write) set, nothing
+ * reserved, the access allowed. Anything else: false, and the full walk decides.
+ */
+static bool walk_fast(struct vcpu *v, u64 lin, enum mmu_access access, unsigned index, struct walk *w)
+{
+    u64 table, set = ~0ull, any = 0;
+    unsigned level;
+    if (v->long_mode) {
+        table = v->cr3 & PTE_ADDR;
+        level = 3;
+    } else {
+        if (!(v->cr4 & CR4_PAE) || !(v->pdpte[lin >> 30 & 3] & PTE_P))
+            return false;
+        table = v->pdpte[lin >> 30 & 3] & PTE_ADDR;
+        level = 1;
+    }
+    u64 pte;
+    for (;; level--) {
+        struct mem_page page = mmu_page(v, table);
+        if (unlikely(page.kind != MEM_RAM))
+            return false;
+        u64 *entry = (u64 *)page.hva + (lin >> (PAGE_SHIFT + 9 * level) & 511);
+        pte = __atomic_load_n(entry, __ATOMIC_RELAXED);
+        if (unlikely((pte & (PTE_P | PTE_A)) != (PTE_P | PTE_A) || (pte & pte_reserved(v, pte, level))))
+            return false;
+        set &= pte;
+        any |= pte;
+        if (level == 0 || (pte & PTE_PS))
+            break;
+        table = pte & PTE_ADDR;
+    }
+    struct path path = {.user = set & PTE_U, .writable = set & PTE_W, .nx = any & PTE_NX};
+    if (path_forbids(v, &path, access, index) || (access == MMU_WRITE && !(pte & PTE_D)))
+        return false;
+    u64 offset = MASK(PAGE_SHIFT + 9 * level);
+    w->large = (u8)level;
+    w->gpa = ((pte & PTE_ADDR & ~offset) | (lin & offset)) & PAGE_MASK & v->mmu->a20;
+    w->global = (pte & PTE_G) && (v->cr4 & CR4_PGE);
+    w->write_ready = (pte & PTE_D) && access != MMU_EXEC && !path_forbids(v, &path, MMU_WRITE, index);
+    return true;
+}
+
 bool mmu_walk(struct vcpu *v, u64 lin, enum mmu_access access, unsigned index, bool commit, struct walk *w)
 {
+    if (likely(v->cr0 & CR0_PG) && commit && walk_fast(v, lin, access, index, w))
+        return true;
     for (;;) {
         w->large = 0;
         w->global = false;

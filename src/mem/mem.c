@@ -233,9 +233,17 @@ static bool found_is(const struct found *f, enum mem_kind kind)
 
 struct mem_page mem_lookup(struct mem_space *space, u64 gpa)
 {
+    u64 run;
+    return mem_lookup_run(space, gpa, &run);
+}
+
+struct mem_page mem_lookup_run(struct mem_space *space, u64 gpa, u64 *run)
+{
     gpa &= PAGE_MASK;
+    *run = 0;
     struct found f = find(space, gpa);
     if (f.region && f.left >= PAGE_SIZE && f.region->kind != MEM_IO) {
+        *run = ALIGN_DOWN(f.left, PAGE_SIZE);
         u64 offset = f.region->block_offset + f.offset;
         return (struct mem_page){f.region->kind, f.region->block->hva + offset, f.region->block, offset};
     }

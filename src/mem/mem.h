@@ -99,6 +99,8 @@ void mem_listener_add(struct mem_space *space, struct mem_listener *listener);
 
 /* The page at `gpa` (any address in it). A page that is partly I/O, or in no region, is MEM_IO / MEM_NONE. */
 struct mem_page mem_lookup(struct mem_space *space, u64 gpa);
+/* The same; `*run` is how many bytes from the page's start on are the same block's, in order (0 unless RAM or ROM). */
+struct mem_page mem_lookup_run(struct mem_space *space, u64 gpa, u64 *run);
 
 /* Physical accesses of 1..8 bytes by engines, and of any length by devices and loaders; A20 is applied by the
  * CPU only. Unbacked memory reads as all ones. */

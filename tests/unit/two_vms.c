@@ -13,6 +13,7 @@
  * and adds it to a counter in memory 1000 times with a pause in between, and exits with the counter's low
  * byte:
  *
+ *      mov  edx, 0x3fb ; mov al, 3 ; out dx, al        (8-bit words)
  *      xor  edi, edi
  *      mov  ecx, 1000
  *  1:  mov  edx, 0x3f8 ; mov al, LETTER ; out dx, al
@@ -23,6 +24,7 @@
  *  3:  hlt ; jmp 3b
  */
 static const u8 code[] = {
+    0xba, 0xfb, 0x03, 0,    0,    0xb0, 0x03, 0xee,                               /* */
     0x31, 0xff, 0xb9, 0xe8, 0x03, 0,    0,                                        /* */
     0xba, 0xf8, 0x03, 0,    0,    0xb0, 'X',  0xee,                               /* 1: */
     0x0f, 0xb6, 0xc0, 0x01, 0x05, 0,    0,    0x20, 0,                            /* */
@@ -30,7 +32,7 @@ static const u8 code[] = {
     0x49, 0x75, 0xe4,                                                             /* */
     0xa1, 0,    0,    0x20, 0,    0xba, 0xf4, 0,    0, 0, 0xee, 0xf4, 0xeb, 0xfd, /* 3: */
 };
-#define LETTER_AT 13
+#define LETTER_AT 21
 
 static void guest_write(char *path, u8 letter)
 {

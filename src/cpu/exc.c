@@ -208,5 +208,12 @@ void cpu_icebp(struct vcpu *v, u64 next_rip)
 {
     v->dr[7] &= ~DR7_GD;
     v->msr.debugctl &= ~3ull;
+    /* Traps that MOV SS has held back are reported by this very #DB. */
+    u64 held = v->attention & ATTN_DB_PENDING ? v->db_pending : 0;
     deliver_soft(v, EXC_DB, INTERRUPT_ICEBP, next_rip);
+    if (held) {
+        v->dr[6] = (v->dr[6] & ~0xfull) | held;
+        v->db_pending = 0;
+        v->attention &= ~(u32)ATTN_DB_PENDING;
+    }
 }

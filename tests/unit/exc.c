@@ -309,6 +309,28 @@ static void test_shadows_and_traps(void)
     cpu_vm_destroy(&t);
 }
 
+/* A data breakpoint hit by MOV SS and held back is reported by the ICEBP that follows: one #DB. */
+static void test_icebp_takes_held_traps(void)
+{
+    cpu_vm_create(&t, "x86-64-v2", 1);
+    enter_protected(&t, 0);
+    struct vcpu *v = t.v;
+    idt_set(&t, EXC_DB, gate_descriptor(SEL_CODE0, 0x100, TYPE_INT32, 0, 0));
+    v->db_pending = 2;
+    v->attention |= ATTN_DB_PENDING | ATTN_SHADOW_MOVSS;
+    CHECK_EQ(cpu_handle_events(v), PENDING_RUN);
+    CHECK_EQ(v->rip, 0x1000);
+    CHECK_OK(v, cpu_icebp(v, 0x1001));
+    CHECK_EQ(v->rip, 0x100);
+    CHECK_EQ(v->dr[6] & 0xf, 2);
+    CHECK_EQ(get(&t, v->gpr[RSP], 4), 0x1001);
+    u64 sp = v->gpr[RSP];
+    CHECK_EQ(cpu_handle_events(v), PENDING_RUN);
+    CHECK_EQ(v->rip, 0x100);
+    CHECK_EQ(v->gpr[RSP], sp);
+    cpu_vm_destroy(&t);
+}
+
 static void test_exec_breakpoint(void)
 {
     cpu_vm_create(&t, "x86-64-v2", 1);
@@ -453,6 +475,7 @@ int main(void)
     TAP_RUN(test_double_fault);
     TAP_RUN(test_v86);
     TAP_RUN(test_shadows_and_traps);
+    TAP_RUN(test_icebp_takes_held_traps);
     TAP_RUN(test_exec_breakpoint);
     TAP_RUN(test_halt_init_sipi);
     TAP_RUN(test_exclusive);

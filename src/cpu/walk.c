@@ -250,6 +250,8 @@ static bool walk_fast(struct vcpu *v, u64 lin, enum mmu_access access, unsigned 
 {
     u64 table, set = ~0ull, any = 0;
     unsigned level;
+    if (unlikely(v->cr4 & (CR4_PKE | CR4_PKS)))
+        return false;
     if (v->long_mode) {
         table = v->cr3 & PTE_ADDR;
         level = 3;

@@ -119,6 +119,26 @@ static void test_intel(void)
     cpu_vm_destroy(&t);
 }
 
+/* The table is searched by halves: a row out of order hides its neighbours. */
+static void test_every_row_is_found(void)
+{
+    static const u32 numbers[] = {
+        0,          1,          0x10,       0x1b,       0x3b,       0x8b,       0xfe,       0x174,
+        0x175,      0x176,      0x179,      0x17a,      0x17b,      0x1a0,      0x1d9,      0x1db,
+        0x1de,      0x200,      0x20f,      0x250,      0x258,      0x259,      0x268,      0x26f,
+        0x277,      0x2ff,      0x400,      0x40f,      0x6e0,      0x800,      0x8ff,      0xc0000080,
+        0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084, 0xc0000100, 0xc0000101, 0xc0000102, 0xc0000103,
+        0xc0010000, 0xc0010007, 0xc0010010, 0xc0010015, 0xc0010016, 0xc0010019, 0xc001001a, 0xc001001d,
+        0xc001001f, 0xc0010020, 0xc0010055, 0xc0010058, 0xc0011022, 0xc0011029};
+    cpu_vm_create(&t, "x86-64-v2", 1);
+    for (unsigned i = 0; i < ARRAY_LEN(numbers); i++)
+        if (!msr_name(t.v, numbers[i])) {
+            printf("# %#x is not found\n", numbers[i]);
+            CHECK(false);
+        }
+    cpu_vm_destroy(&t);
+}
+
 static void test_tsc(void)
 {
     cpu_vm_create(&t, "x86-64-v2", 1);
@@ -212,6 +232,7 @@ int main(void)
     TAP_RUN(test_storage);
     TAP_RUN(test_faults);
     TAP_RUN(test_intel);
+    TAP_RUN(test_every_row_is_found);
     TAP_RUN(test_tsc);
     TAP_RUN(test_efer);
     TAP_RUN(test_control_registers);

@@ -56,6 +56,8 @@ static bool form_is_wanted(const struct generator *g, const struct insn_form *f)
         return false;
     if (g->only && strncmp(info->name, g->only, strlen(g->only)) != 0)
         return false;
+    if (!g->whole_host && (info->klass == CLASS_SYSTEM || f->id == INSN_LDMXCSR || f->id == INSN_VLDMXCSR))
+        return false;
     switch (info->klass) {
     case CLASS_BRANCH:
     case CLASS_IO:
@@ -547,7 +549,7 @@ void sequence_generate(struct generator *g, struct sequence *s, u64 seed)
     s->count = 0;
     s->start[0] = 0;
     s->flags_undefined[0] = 0;
-    unsigned areas = g->only                    ? 0
+    unsigned areas = g->only || !g->whole_host  ? 0
                      : g->klass == CLASS_SYSTEM ? 60
                      : g->klass >= 0            ? 0
                      : rng_chance(&rng, 5)      ? 30

@@ -196,6 +196,11 @@ static int install_signals(void)
     return 0;
 }
 
+u64 host_xcr0(void)
+{
+    return oracle_frame.rfbm;
+}
+
 int host_init(void)
 {
     if (!(getauxval(AT_HWCAP2) & 2)) {

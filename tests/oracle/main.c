@@ -194,6 +194,7 @@ int main(int argc, char **argv)
     struct subject *subject = subject_create(engine, &model);
     if (!subject || generator_init(&g, &model) < 0 || host_init() < 0)
         return 2;
+    g.whole_host = !strcmp(o.cpu, "host");
     generator_select(&g);
     int result = run(&o, &g, subject);
     subject_destroy(subject);

@@ -103,6 +103,7 @@ struct generator {
     const char *only; /* a mnemonic's prefix, or NULL */
     int klass;        /* enum insn_class, or -1 for all */
     int mode;         /* 0: both, 32, 64 */
+    bool whole_host;  /* the model has all of the host: MXCSR_MASK and saved states are the same */
     unsigned length;  /* instructions a sequence, 0: random */
     u8 *pool;         /* random lines of 64 bytes of many kinds */
     unsigned form_count[2];
@@ -119,6 +120,7 @@ void state_generate(struct generator *g, struct sequence *s, u64 *rng);
 /* host.c: the host. `count` instructions of the sequence are run. The outcome's pointers stay valid until the
  * next run. */
 int host_init(void);
+u64 host_xcr0(void);
 void host_run(const struct generator *g, const struct sequence *s, unsigned count, struct outcome *out);
 
 /* subject.c: a VM under an engine. */

@@ -155,7 +155,8 @@ static void load_system_state(struct vcpu *v, const struct cpu_model *model, boo
     v->cr4 = CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_DE;
     if (model_has(model, FEAT_XSAVE))
         v->cr4 |= CR4_OSXSAVE;
-    v->xcr0 = model_has(model, FEAT_XSAVE) ? model->xcr0 : 1;
+    /* What the host's kernel has on: the model may have more (protection keys). */
+    v->xcr0 = model_has(model, FEAT_XSAVE) ? model->xcr0 & host_xcr0() : 1;
     v->efer = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;
     v->gdtr = (struct dtable){GUEST_GDT, 0x7ff};
     v->idtr = (struct dtable){GUEST_IDT, 0xfff};

@@ -30,7 +30,7 @@ static void pit_edge(void)
     outb(0x43, 0x30);
     outb(0x40, 20);
     outb(0x40, 0);
-    delay_us(300);
+    delay_us(30000); /* a busy host may be late */
 }
 
 static void uart_up(void)

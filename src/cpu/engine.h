@@ -41,5 +41,6 @@ struct engine_ops {
 };
 
 extern const struct engine_ops interp_engine;
+extern const struct engine_ops jit_engine;
 
 #endif

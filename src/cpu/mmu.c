@@ -13,6 +13,7 @@ enum target_kind { TARGET_RAM, TARGET_ROM, TARGET_IO, TARGET_APIC };
 struct target {
     enum target_kind kind;
     bool tracked; /* RAM that no host pointer may be handed out to: code, watchpoint */
+    bool code;    /* an engine wants to know of writes */
     u8 *host;     /* RAM, ROM: of the byte addressed */
     u64 gpa;      /* of the byte addressed; known only if `host` is NULL */
 };
@@ -88,7 +89,7 @@ static void target_resolve(struct vcpu *v, u64 lin, enum mmu_access access, unsi
     if (page.kind == MEM_RAM) {
         u8 flags = atomic_load_explicit(&page.block->page_flags[page.block_offset >> PAGE_SHIFT],
                                         memory_order_relaxed);
-        t->tracked = flags & RAM_PAGE_CODE;
+        t->tracked = t->code = flags & RAM_PAGE_CODE;
         write_ok = w.write_ready && (flags & (RAM_PAGE_DIRTY | RAM_PAGE_CODE)) == RAM_PAGE_DIRTY;
     }
     if (access != MMU_EXEC && unlikely(debug_page_watched(v, lin))) {
@@ -161,12 +162,15 @@ static u64 target_read(struct vcpu *v, const struct target *t, unsigned size)
 
 static void target_write(struct vcpu *v, const struct target *t, unsigned size, u64 value)
 {
-    if (likely(t->host != NULL))
+    if (likely(t->host != NULL)) {
         host_store(t->host, size, value);
-    else if (t->kind == TARGET_APIC)
+        if (unlikely(t->code))
+            mem_code_written(v->vm->mem, t->host, size);
+    } else if (t->kind == TARGET_APIC) {
         apic_access(v, t->gpa, size, true, value);
-    else if (t->kind == TARGET_IO)
+    } else if (t->kind == TARGET_IO) {
         mem_write(v->vm->mem, t->gpa, size, value);
+    }
 }
 
 static void target_read_bytes(struct vcpu *v, const struct target *t, u8 *buf, unsigned len)
@@ -189,6 +193,8 @@ static void target_write_bytes(struct vcpu *v, const struct target *t, const u8 
 {
     if (likely(t->host != NULL)) {
         memcpy(t->host, buf, len);
+        if (unlikely(t->code))
+            mem_code_written(v->vm->mem, t->host, len);
         return;
     }
     struct target part = *t;

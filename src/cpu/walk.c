@@ -80,8 +80,11 @@ static bool pte_set(struct vcpu *v, struct path *path, struct pte *pte, u64 bits
         ok = __atomic_compare_exchange_n((u32 *)pte->host, &old, (u32)want, false, __ATOMIC_SEQ_CST,
                                          __ATOMIC_RELAXED);
     }
-    if (ok)
+    if (ok) {
         ram_page_mark_dirty(pte->block, pte->block_offset);
+        if (unlikely(atomic_load(&pte->block->page_flags[pte->block_offset >> PAGE_SHIFT]) & RAM_PAGE_CODE))
+            mem_code_written(v->vm->mem, pte->host, path->wide ? 8 : 4);
+    }
     return ok;
 }
 

@@ -32,6 +32,7 @@ struct mem_space {
     struct port_region *port_regions; /* the latest first */
     struct port_region **ports;       /* 64 Ki: what each port shows */
     _Atomic(u64) a20_mask;
+    struct mem_code_listener code_listener;
 };
 
 #define PORT_COUNT 65536
@@ -258,11 +259,30 @@ void *mem_ram_ptr(struct mem_space *space, u64 gpa, u64 len)
     return found_is(&f, MEM_RAM) && f.left >= len ? region_hva(&f) : NULL;
 }
 
-static void mark_found_dirty(const struct found *f, u64 len)
+void mem_set_code_listener(struct mem_space *space, const struct mem_code_listener *listener)
 {
-    u64 first = f->region->block_offset + f->offset, last = first + len - 1;
-    for (u64 off = first & PAGE_MASK; off <= last; off += PAGE_SIZE)
-        ram_page_mark_dirty(f->region->block, off);
+    space->code_listener = listener ? *listener : (struct mem_code_listener){0};
+}
+
+void mem_code_written(struct mem_space *space, const u8 *hva, size_t len)
+{
+    if (space->code_listener.written)
+        space->code_listener.written(space->code_listener.opaque, hva, len);
+}
+
+/* The bytes are there already: marks their pages dirty and reports those that are code. */
+static void mark_found_dirty(struct mem_space *space, const struct found *f, u64 len)
+{
+    struct ram_block *block = f->region->block;
+    u64 at = f->region->block_offset + f->offset, end = at + len;
+    atomic_thread_fence(memory_order_seq_cst);
+    while (at < end) {
+        u64 next = MIN((at & PAGE_MASK) + PAGE_SIZE, end);
+        ram_page_mark_dirty(block, at & PAGE_MASK);
+        if (unlikely(atomic_load(&block->page_flags[at >> PAGE_SHIFT]) & RAM_PAGE_CODE))
+            mem_code_written(space, block->hva + at, next - at);
+        at = next;
+    }
 }
 
 void mem_mark_dirty(struct mem_space *space, u64 gpa, u64 len)
@@ -273,7 +293,7 @@ void mem_mark_dirty(struct mem_space *space, u64 gpa, u64 len)
         if (!n)
             return;
         if (found_is(&f, MEM_RAM))
-            mark_found_dirty(&f, n);
+            mark_found_dirty(space, &f, n);
         gpa += n;
         len -= n;
     }
@@ -355,7 +375,7 @@ void mem_write(struct mem_space *space, u64 gpa, unsigned size, u64 value)
             return;
         if (f.region->kind == MEM_RAM) {
             store_le(region_hva(&f), size, value);
-            mark_found_dirty(&f, size);
+            mark_found_dirty(space, &f, size);
             return;
         }
         if (!io_enter(space, &f))
@@ -394,7 +414,7 @@ void mem_write_bytes(struct mem_space *space, u64 gpa, const void *buf, size_t l
         size_t n = MIN(len, f.left);
         if (n && found_is(&f, MEM_RAM)) {
             memcpy(region_hva(&f), in, n);
-            mark_found_dirty(&f, n);
+            mark_found_dirty(space, &f, n);
         } else if (!n || found_is(&f, MEM_IO)) {
             mem_write(space, gpa, 1, *in);
             n = 1;

@@ -121,6 +121,15 @@ static inline void ram_page_mark_dirty(struct ram_block *block, u64 block_offset
         atomic_fetch_or_explicit(flags, RAM_PAGE_DIRTY, memory_order_relaxed);
 }
 
+/* Whom to tell, once the bytes are there, that a page with RAM_PAGE_CODE was written. Called on any thread, perhaps with the
+ * machine lock held: must not wait for a vCPU. Set before guest code runs; NULL for nobody. */
+struct mem_code_listener {
+    void (*written)(void *opaque, const u8 *hva, size_t len); /* within one page */
+    void *opaque;
+};
+void mem_set_code_listener(struct mem_space *space, const struct mem_code_listener *listener);
+void mem_code_written(struct mem_space *space, const u8 *hva, size_t len);
+
 /* Copies the DIRTY bits of a block into `bitmap` (one bit a page) and clears them. The engines must have been
  * made to forget their writable mappings first. */
 void ram_block_collect_dirty(struct ram_block *block, u64 *bitmap);

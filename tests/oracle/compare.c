@@ -89,6 +89,8 @@ static bool integer_equal(const struct sequence *s, unsigned count, const struct
     else
         for (unsigned i = 0; i <= count; i++)
             mask &= ~(u64)s->flags_undefined[i];
+    if (h->fault != NO_FAULT && e->dead_flags_vary)
+        mask &= ~(u64)FLAGS_ARITH;
     if ((a->rflags ^ b->rflags) & mask)
         same = differ(print, "rflags", 0, a->rflags & mask, b->rflags & mask);
     if (h->fault == e->fault && h->fault != NO_FAULT) {

@@ -15,7 +15,7 @@
 #include "cpu/engine.h"
 #include "tests/oracle/oracle.h"
 
-static const struct engine_ops *const engines[] = {&interp_engine};
+static const struct engine_ops *const engines[] = {&interp_engine, &jit_engine};
 
 struct options {
     const char *engine, *cpu;

@@ -121,6 +121,7 @@ struct subject *subject_create(const struct engine_ops *engine, const struct cpu
         goto fail;
     s->region = (struct mem_region){.name = "ram", .size = RAM_SIZE, .kind = MEM_RAM, .block = s->ram};
     mem_map(s->vm.mem, &s->region);
+    s->vm.cpu_count = 1;
     if (vm_init(&s->vm) < 0 || (engine->vm_init && engine->vm_init(&s->vm, &err) < 0) ||
         vcpu_create(&s->v, &s->vm, 0, &err) < 0 || engine->vcpu_init(s->v, &err) < 0)
         goto fail;
@@ -220,9 +221,10 @@ static void take_frame(struct subject *s, const struct sequence *q, unsigned cou
 
 static void write_code(struct subject *s, const struct sequence *q, unsigned count)
 {
-    u8 *code = at(s, q->code32 ? PA_CODE32 : PA_CODE64);
-    memcpy(code, q->code, q->start[count]);
-    memcpy(code + q->start[count], "\x0f\x0b", 2); /* ud2 */
+    /* As a device writes: an engine that has translated what was there hears of it. */
+    u64 pa = q->code32 ? PA_CODE32 : PA_CODE64;
+    mem_write_bytes(s->vm.mem, pa, q->code, q->start[count]);
+    mem_write_bytes(s->vm.mem, pa + q->start[count], "\x0f\x0b", 2); /* ud2 */
 }
 
 void subject_run(struct subject *s, const struct generator *g, const struct sequence *q, unsigned count,
@@ -235,6 +237,7 @@ void subject_run(struct subject *s, const struct generator *g, const struct sequ
     memcpy(at(s, PA_FAR), g->pool + q->pool + DATA_SIZE, PAGE_SIZE);
     write_code(s, q, count);
     load_state(s, q);
+    out->dead_flags_vary = s->engine == &jit_engine;
     enum vcpu_exit why = s->engine->run(v);
     if (s->engine->get_state)
         s->engine->get_state(v);

@@ -11,6 +11,11 @@
 #include "cpu/exc.h"
 #include "cpu/mmu.h"
 
+/* The engine under test. */
+#ifndef GUEST_ENGINE
+#define GUEST_ENGINE interp_engine
+#endif
+
 #define GUEST_RAM   MIB(4)
 #define GUEST_CODE  0x10000u
 #define GUEST_DATA  0x20000u
@@ -51,13 +56,16 @@ static struct guest *guest_create(unsigned cpus)
     g->vm.clock = &g->clock;
     g->vm.machine_lock = &g->lock;
     g->vm.state = state_set_create();
-    g->vm.engine = &interp_engine;
+    g->vm.engine = &GUEST_ENGINE;
     cpu_model_init(&g->vm.model, "host", cpus, &err);
     vm_init(&g->vm);
     mem_set_a20(g->vm.mem, true);
+    g->vm.cpu_count = cpus;
+    if (GUEST_ENGINE.vm_init)
+        GUEST_ENGINE.vm_init(&g->vm, &err);
     for (unsigned i = 0; i < cpus; i++) {
         vcpu_create(&g->cpu[i], &g->vm, i, &err);
-        interp_engine.vcpu_init(g->cpu[i], &err);
+        GUEST_ENGINE.vcpu_init(g->cpu[i], &err);
     }
     if (err.code)
         printf("# %s\n", err.message);
@@ -69,9 +77,11 @@ static void guest_destroy(struct guest *g)
     for (unsigned i = 0; i < 2; i++) {
         if (!g->cpu[i])
             continue;
-        interp_engine.vcpu_finish(g->cpu[i]);
+        GUEST_ENGINE.vcpu_finish(g->cpu[i]);
         vcpu_destroy(g->cpu[i]);
     }
+    if (GUEST_ENGINE.vm_finish)
+        GUEST_ENGINE.vm_finish(&g->vm);
     vm_finish(&g->vm);
     mem_unmap(g->vm.mem, &g->region);
     state_set_destroy(g->vm.state);
@@ -86,9 +96,10 @@ static inline void *guest_ptr(struct guest *g, u64 gpa)
     return g->ram->hva + gpa;
 }
 
+/* As a device writes: an engine that has translated what was there hears of it. */
 static inline void guest_load(struct guest *g, u64 gpa, const u8 *code, const u8 *end)
 {
-    memcpy(guest_ptr(g, gpa), code, (size_t)(end - code));
+    mem_write_bytes(g->vm.mem, gpa, code, (size_t)(end - code));
 }
 
 /* Every vector's handler: the 64-bit or 32-bit gate leads to a HLT of its own, at GUEST_IDT + 1000h + vector.
@@ -201,7 +212,7 @@ static inline void guest_mode16(struct guest *g, struct vcpu *v)
  * the CPU shut down. */
 static int guest_run(struct vcpu *v)
 {
-    enum vcpu_exit why = interp_engine.run(v);
+    enum vcpu_exit why = GUEST_ENGINE.run(v);
     u64 lin = v->rip + v->seg[CS].base - 1;
     if (why != VCPU_HALTED)
         return -2;

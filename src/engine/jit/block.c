@@ -1,0 +1,155 @@
+/* Building a block: which instructions, which flags are live where, the code, the trace. */
+#include "base/log.h"
+#include "engine/jit/lower.h"
+#include "mem/mem.h"
+
+/* Is the instruction the interpreter's and the last of its block: what may change the mode, the mapping, the
+ * flow? */
+static bool ends_block(const struct insn *insn)
+{
+    const struct insn_info *info = insn->info;
+    return (info->attrs & (ATTR_ENDS_BLOCK | ATTR_PRIVILEGED)) || info->klass == CLASS_SYSTEM ||
+           info->klass == CLASS_BRANCH || info->klass == CLASS_IO;
+}
+
+/* Reads instructions up to the end of the block or the page. What crosses the page's end is not in it. */
+static void read_block(struct translation *t, const u8 *hva)
+{
+    unsigned room = (unsigned)(PAGE_SIZE - ((uintptr_t)hva & (PAGE_SIZE - 1)));
+    u64 rip = t->b->rip;
+    t->rip[0] = rip;
+    while (t->count < BLOCK_MAX) {
+        u8 bytes[INSN_MAX_LEN];
+        unsigned avail = MIN(room - t->len, INSN_MAX_LEN);
+        struct insn *insn = &t->insn[t->count];
+        memcpy(bytes, hva + t->len, avail);
+        if (!avail || insn_decode(insn, bytes, avail, t->j->v->decode_mode) != DECODE_OK)
+            return;
+        memcpy(t->code + t->len, bytes, insn->len);
+        t->len += insn->len;
+        t->rip[++t->count] = rip + t->len;
+        if (ends_block(insn))
+            return;
+    }
+}
+
+/* Going backwards: what the rest of the block needs of the arithmetic flags. At its end, and for the
+ * interpreter, all. */
+static void find_live_flags(struct translation *t)
+{
+    u32 live = FLAGS_ARITH;
+    t->live[t->count] = live;
+    for (unsigned i = t->count; i-- > 0;) {
+        const struct insn_info *info = t->insn[i].info;
+        if (lower_find(t->j->v, &t->insn[i]))
+            live = (live & ~(info->flags_write & ~info->flags_undef)) | (info->flags_read & FLAGS_ARITH);
+        else
+            live = FLAGS_ARITH;
+        t->live[i] = live;
+    }
+}
+
+static void lower_poll(struct translation *t)
+{
+    struct emitter *e = &t->e;
+    u8 *out = e->p;
+    EMIT(e, "\x4c\x89\xd9"); /* mov rcx, r11 */
+    lower_set_rip(t, t->b->rip);
+    emit_jump_to(e, 0xe9, t->j->thunk.exit);
+    t->b->poll = emit_here(e);
+    EMIT(e, "\x49\x89\xcb"); /* mov r11, rcx */
+    emit_gs(e, 0x8b, RCX, AT_WORD(WORD_GO), false);
+    EMIT(e, "\xe3"); /* jrcxz out */
+    emit_u8(e, (u8)(out - (e->p + 1)));
+    EMIT(e, "\x4c\x89\xd9"); /* mov rcx, r11 */
+    t->b->entry = emit_here(e);
+}
+
+static void lower_one(struct translation *t, unsigned i)
+{
+    const struct insn *insn = &t->insn[i];
+    lower_fn lower = lower_find(t->j->v, insn);
+    unsigned tails = t->tails;
+    if (lower && lower(t, i))
+        tails_resume(t, tails);
+    else
+        lower_step(t, i, t->ended = ends_block(insn));
+}
+
+static void lower_block(struct translation *t)
+{
+    lower_poll(t);
+    for (unsigned i = 0; i < t->count && !t->e.overrun; i++)
+        lower_one(t, i);
+    if (!t->ended)
+        lower_goto(t, t->rip[t->count]);
+    tails_emit(t);
+}
+
+static void trace_hex(struct log *log, const u8 *from, const u8 *to)
+{
+    char line[3 * 32 + 1];
+    while (from < to) {
+        unsigned n = 0;
+        for (; n < 32 && from < to; n++)
+            snprintf(line + 3 * n, 4, "%02x ", *from++);
+        log_write(log, "jit", "    %s", line);
+    }
+}
+
+static void trace(const struct translation *t, const u8 *start)
+{
+    struct log *log = t->j->v->vm->log;
+    char text[128];
+    for (unsigned i = 0; i < t->count; i++)
+        log_write(log, "jit", "%016llx%s %s", (unsigned long long)t->rip[i],
+                  lower_find(t->j->v, &t->insn[i]) ? " " : "*",
+                  insn_format(text, sizeof text, &t->insn[i], t->rip[i]));
+    log_write(log, "jit", "  -> %p", (const void *)t->b->poll);
+    trace_hex(log, start, t->e.p);
+}
+
+/* One instruction that is the interpreter's anyhow. */
+static bool is_interpreters(const struct translation *t)
+{
+    return t->count == 1 && ends_block(&t->insn[0]) && !lower_find(t->j->v, &t->insn[0]);
+}
+
+/* False: nothing that could be kept. */
+static bool translate(struct translation *t, const u8 *hva)
+{
+    read_block(t, hva);
+    t->b->len = (u16)t->len;
+    if (t->count == 0)
+        return false;
+    if (!is_interpreters(t)) {
+        find_live_flags(t);
+        lower_block(t);
+    }
+    return !t->e.overrun && track_code(t->j, hva, t->code, t->len);
+}
+
+struct block *block_translate(struct jit *j, const u8 *hva)
+{
+    struct translation t;
+    t.j = j;
+    t.count = t.links = t.tails = t.len = 0;
+    t.ended = false;
+    cache_begin(j, &t.e);
+    const u8 *start = t.e.p;
+    t.b = cache_block(j);
+    t.b->rip = j->v->rip;
+    t.b->hva = hva;
+    if (!translate(&t, hva)) {
+        cache_unblock(j, t.b);
+        return NULL;
+    }
+    cache_commit(j, &t.e);
+    cache_insert(j, t.b);
+    j->translated++;
+    j->insns += t.count;
+    j->guest_bytes += t.len;
+    if (log_traces(j->v->vm->log, TRACE_JIT))
+        trace(&t, start);
+    return t.b;
+}

@@ -1,0 +1,258 @@
+/* The encoder: SDM vol. 2 chapter 2. */
+#include "engine/jit/emit.h"
+
+void emit_bytes(struct emitter *e, const void *bytes, unsigned count)
+{
+    if (unlikely(e->end - e->p < (ptrdiff_t)count)) {
+        e->overrun = true;
+        return;
+    }
+    memcpy(e->p, bytes, count);
+    e->p += count;
+}
+
+void emit_u8(struct emitter *e, unsigned byte)
+{
+    u8 b = (u8)byte;
+    emit_bytes(e, &b, 1);
+}
+
+void emit_u32(struct emitter *e, u32 value)
+{
+    emit_bytes(e, &value, 4);
+}
+
+void emit_u64(struct emitter *e, u64 value)
+{
+    emit_bytes(e, &value, 8);
+}
+
+void emit_gs(struct emitter *e, unsigned opcode, unsigned reg, u32 offset, bool wide)
+{
+    emit_u8(e, 0x65);
+    if (wide || reg >= 8)
+        emit_u8(e, 0x40 | wide << 3 | (reg >> 3) << 2);
+    emit_u8(e, opcode);
+    emit_u8(e, (reg & 7) << 3 | 4);
+    emit_u8(e, 0x25);
+    emit_u32(e, offset);
+}
+
+void emit_gs_load(struct emitter *e, unsigned reg, u32 offset)
+{
+    emit_gs(e, 0x8b, reg, offset, true);
+}
+
+void emit_gs_store(struct emitter *e, unsigned reg, u32 offset)
+{
+    emit_gs(e, 0x89, reg, offset, true);
+}
+
+void emit_gs_store_imm(struct emitter *e, u32 offset, s32 value)
+{
+    emit_gs(e, 0xc7, 0, offset, true);
+    emit_u32(e, (u32)value);
+}
+
+bool emit_fits32(u64 value)
+{
+    return (u64)(s64)(s32)value == value;
+}
+
+void emit_rr(struct emitter *e, unsigned opcode, unsigned reg, unsigned rm)
+{
+    emit_u8(e, 0x48 | (reg >> 3) << 2 | rm >> 3);
+    emit_u8(e, opcode);
+    emit_u8(e, 0xc0 | (reg & 7) << 3 | (rm & 7));
+}
+
+void emit_mov_imm(struct emitter *e, unsigned reg, u64 value)
+{
+    if (value >> 32 == 0) {
+        if (reg >= 8)
+            emit_u8(e, 0x41);
+        emit_u8(e, 0xb8 | (reg & 7));
+        emit_u32(e, (u32)value);
+    } else if (emit_fits32(value)) {
+        emit_u8(e, 0x48 | reg >> 3);
+        emit_u8(e, 0xc7);
+        emit_u8(e, 0xc0 | (reg & 7));
+        emit_u32(e, (u32)value);
+    } else {
+        emit_u8(e, 0x48 | reg >> 3);
+        emit_u8(e, 0xb8 | (reg & 7));
+        emit_u64(e, value);
+    }
+}
+
+void emit_lea(struct emitter *e, unsigned reg, unsigned base, unsigned index, unsigned scale, s32 disp,
+              bool wide)
+{
+    bool has_base = base != HOST_NONE, has_index = index != HOST_NONE;
+    unsigned b = has_base ? base : 5, i = has_index ? index : 4;
+    bool short_disp = has_base && disp == (s8)disp;
+    unsigned mod = !has_base ? 0 : disp == 0 && (b & 7) != 5 ? 0 : short_disp ? 1 : 2;
+    unsigned rex = wide << 3 | (reg >> 3) << 2 | (has_index ? i >> 3 : 0) << 1 | (has_base ? b >> 3 : 0);
+    if (rex)
+        emit_u8(e, 0x40 | rex);
+    emit_u8(e, 0x8d);
+    if (has_base && !has_index && (b & 7) != 4) {
+        emit_u8(e, mod << 6 | (reg & 7) << 3 | (b & 7));
+    } else {
+        emit_u8(e, mod << 6 | (reg & 7) << 3 | 4);
+        emit_u8(e, (has_index ? scale : 0) << 6 | (i & 7) << 3 | (b & 7));
+    }
+    if (mod == 1)
+        emit_u8(e, (u8)disp);
+    else if (mod == 2 || !has_base)
+        emit_u32(e, (u32)disp);
+}
+
+void emit_rm8(struct emitter *e, unsigned opcode, unsigned reg, unsigned base, s8 disp)
+{
+    emit_u8(e, 0x48 | (reg >> 3) << 2 | base >> 3);
+    emit_u8(e, opcode);
+    emit_u8(e, 0x40 | (reg & 7) << 3 | (base & 7));
+    if ((base & 7) == 4)
+        emit_u8(e, 0x24);
+    emit_u8(e, (u8)disp);
+}
+
+u8 *emit_branch(struct emitter *e, unsigned opcode)
+{
+    if (opcode > 0xff)
+        emit_u8(e, opcode >> 8);
+    emit_u8(e, opcode & 0xff);
+    u8 *site = e->p;
+    emit_u32(e, 0);
+    return site;
+}
+
+void emit_aim(u8 *site, s64 to_exec, const u8 *target)
+{
+    store_le32(site, (u32)(target - (site + 4 + to_exec)));
+}
+
+void emit_jump_to(struct emitter *e, unsigned opcode, const u8 *target)
+{
+    u8 *site = emit_branch(e, opcode);
+    if (!e->overrun)
+        emit_aim(site, e->to_exec, target);
+}
+
+bool emit_can_recode(const struct insn *insn)
+{
+    if (insn->encoding == ENC_EVEX || insn->map > 3)
+        return false;
+    for (unsigned i = 0; i < insn->nopnds; i++) {
+        const struct opnd *o = &insn->opnd[i];
+        enum insn_field field = insn_opnd_field(insn, i);
+        switch (o->kind) {
+        case OPND_GPR:
+            if (o->high || (field == FIELD_NONE && o->reg > 1))
+                return false;
+            break;
+        case OPND_MEM:
+            if (field != FIELD_RM || insn->mem.vsib)
+                return false;
+            break;
+        case OPND_IMM:
+            break;
+        default:
+            return false;
+        }
+    }
+    return true;
+}
+
+struct fields {
+    unsigned reg, rm, vvvv;
+    bool memory, force_rex;
+};
+
+static struct fields fields_of(const struct insn *insn, const struct recode *r)
+{
+    struct fields f = {.reg = insn->modrm >> 3 & 7, .rm = insn->modrm & 7};
+    for (unsigned i = 0; i < insn->nopnds; i++) {
+        const struct opnd *o = &insn->opnd[i];
+        if (o->kind == OPND_MEM) {
+            f.memory = true;
+            f.rm = r->mem;
+            continue;
+        }
+        if (o->kind != OPND_GPR)
+            continue;
+        if (o->size == 1 && r->host[i] >= 4)
+            f.force_rex = true; /* SPL, BPL, SIL, DIL */
+        switch (insn_opnd_field(insn, i)) {
+        case FIELD_REG:
+            f.reg = r->host[i];
+            break;
+        case FIELD_RM:
+            f.rm = r->host[i];
+            break;
+        case FIELD_VVVV:
+            f.vvvv = r->host[i];
+            break;
+        default:
+            break;
+        }
+    }
+    return f;
+}
+
+static void emit_legacy_opcode(struct emitter *e, const struct insn *insn, const struct fields *f)
+{
+    static const u8 mandatory[4] = {0, 0, 0xf3, 0xf2};
+    if (insn->prefixes & PREFIX_LOCK)
+        emit_u8(e, 0xf0);
+    if (insn->opsize == 2 || insn->pp == 1)
+        emit_u8(e, 0x66);
+    if (insn->pp > 1)
+        emit_u8(e, mandatory[insn->pp]);
+    unsigned rex = (insn->w ? 8 : 0);
+    if (insn->has_modrm)
+        rex |= (f->reg >> 3) << 2 | f->rm >> 3;
+    if (rex || f->force_rex)
+        emit_u8(e, 0x40 | rex);
+    if (insn->map)
+        emit_u8(e, 0x0f);
+    if (insn->map > 1)
+        emit_u8(e, insn->map == 2 ? 0x38 : 0x3a);
+    emit_u8(e, insn->opcode);
+}
+
+static void emit_vex_opcode(struct emitter *e, const struct insn *insn, const struct fields *f)
+{
+    emit_u8(e, 0xc4);
+    emit_u8(e, (f->reg >> 3 ? 0 : 0x80) | 0x40 | (f->rm >> 3 ? 0 : 0x20) | insn->map);
+    emit_u8(e, (unsigned)insn->w << 7 | (~f->vvvv & 15) << 3 | (unsigned)insn->vl << 2 | insn->pp);
+    emit_u8(e, insn->opcode);
+}
+
+static void emit_immediate(struct emitter *e, const struct insn *insn)
+{
+    if (insn->encoding == ENC_LEGACY && insn->map == 0 && (insn->opcode & 0xfc) == 0xd0)
+        return; /* shifts by 1 */
+    for (unsigned i = 0; i < insn->nopnds; i++)
+        if (insn->opnd[i].kind == OPND_IMM)
+            emit_bytes(e, &insn->imm, insn->opnd[i].size);
+}
+
+void emit_recode(struct emitter *e, const struct insn *insn, const struct recode *r)
+{
+    struct fields f = fields_of(insn, r);
+    if (insn->encoding == ENC_VEX)
+        emit_vex_opcode(e, insn, &f);
+    else
+        emit_legacy_opcode(e, insn, &f);
+    if (insn->has_modrm) {
+        bool disp = f.memory && (f.rm & 7) == 5;
+        emit_u8(e, (!f.memory ? 0xc0 : disp ? 0x40 : 0) | (f.reg & 7) << 3 | (f.rm & 7));
+        if (f.memory && (f.rm & 7) == 4)
+            emit_u8(e, 0x24);
+        if (disp)
+            emit_u8(e, 0);
+    }
+    emit_immediate(e, insn);
+}

@@ -1,0 +1,173 @@
+/*
+ * The dynamic binary translator. EXPERIMENTAL: complete for what it takes on, but it does not take on
+ * everything yet.
+ *
+ * 64-bit code is translated block by block; every other mode, and every instruction that lower.c's table does
+ * not have, is executed by interp_step, one at a time.
+ *
+ * Registers while translated code runs: guest rAX rCX rDX rBX rBP rSI rDI R8 R12..R15 are in the host
+ * registers of the same names; guest RSP is in host R9; guest R9, R10, R11 stay in v->gpr. Host R10, R11 are
+ * scratch, host RSP is the host's stack, and the vCPU is at gs:0. The guest's arithmetic flags are the
+ * host's; every other flag is in v->rflags.
+ *
+ * Invariants
+ *  1. At the entry of every block and at every exit the flags and all registers are exact. Inside a block
+ * flags that are dead (overwritten before they are read) may be anything.
+ *  2. An instruction whose fast path fails (TLB miss, MMIO, a page that is code, a fault) has changed
+ * nothing: it is executed again, wholly, by the interpreter. Translated code never raises and never faults.
+ *     The one inexactness: arithmetic flags that were dead at such an instruction have arbitrary values in
+ * the frame of the fault that it raises. Going on after the fault cannot tell.
+ *  3. A block lies within one guest page; its key is (host address of its code, RIP). It depends on no
+ * mapping but its own: direct jumps are chained within the page only, all others look their target up through
+ * the exec TLB, so every TLB flush is obeyed and nothing here has to be flushed with it. CPL and rights are
+ * in the TLB that v->engine_words point to, not in the code.
+ *  4. A page with blocks has RAM_PAGE_CODE: no TLB has write entries for it, so every write is reported
+ * (track.c). A write to bytes of a block drops the page's blocks on every vCPU: on the writer's before its
+ * next instruction, on others before they take an event, and before their next backward or indirect jump's
+ * target begins.
+ *  5. Blocks whose target RIP is not above the source's, and all indirect targets, begin with a poll of
+ * WORD_GO: a loop cannot miss a kick.
+ *
+ * The cache belongs to the vCPU (later: to the VM); when it is full it is emptied.
+ */
+#ifndef RING3_ENGINE_JIT_JIT_H
+#define RING3_ENGINE_JIT_JIT_H
+
+#include "cpu/cpu.h"
+#include "cpu/engine.h"
+#include "engine/jit/emit.h"
+
+/* v->engine_words */
+enum jit_word {
+    WORD_GO,  /* 0: leave at the next poll. Written by anyone */
+    WORD_TLB, /* the TLB of data accesses, of fetches: for the current rights */
+    WORD_EXEC_TLB,
+    WORD_JUMPS,  /* struct jit_jump[JUMP_COUNT] */
+    WORD_ENTRY,  /* where `enter` goes */
+    WORD_LINK,   /* struct link that was left through, or 0 */
+    WORD_STEP,   /* not 0: the instruction at RIP is the interpreter's */
+    WORD_LINEAR, /* scratch of lowered code: a linear address, a value, saved flags, rAX */
+    WORD_VALUE,
+    WORD_FLAGS,
+    WORD_RAX,
+    WORD_T0, /* scratch of the thunks */
+    WORD_T1,
+    WORD_T2,
+    WORD_T3,
+    WORD_T4,
+};
+#define AT_WORD(w) ((u32)offsetof(struct vcpu, engine_words) + 8u * (w))
+#define AT_GPR(r)  ((u32)offsetof(struct vcpu, gpr) + 8u * (r))
+#define AT_RIP     ((u32)offsetof(struct vcpu, rip))
+#define AT_RFLAGS  ((u32)offsetof(struct vcpu, rflags))
+#define AT_ASID    ((u32)offsetof(struct vcpu, asid_tag))
+#define AT_SEG_BASE(s)                                                                                       \
+    ((u32)(offsetof(struct vcpu, seg) + sizeof(struct segreg) * (s) + offsetof(struct segreg, base)))
+
+/* Host registers with a role. */
+#define HOST_SP R9
+#define T0      R10
+#define T1      R11
+
+struct jit;
+
+/* A direct jump out of a block to RIP in the same page; `site` is aimed at the target once that exists. */
+struct link {
+    u64 rip;
+    u8 *site;    /* writable address of the displacement */
+    bool poll;   /* enters through the target's poll */
+    bool second; /* it is the block's link[1] */
+};
+
+struct block {
+    u64 rip;
+    const u8 *hva;  /* of the first byte of guest code */
+    const u8 *poll; /* entries: with the poll, without; NULL: the interpreter's (one instruction) */
+    const u8 *entry;
+    struct block *next;      /* in the hash's bucket */
+    struct block *next_page; /* in the page's */
+    struct link link[2];
+    u16 len; /* bytes of guest code */
+};
+
+/* What indirect jumps find without help: direct-mapped by RIP. */
+#define JUMP_BITS  12
+#define JUMP_COUNT (1u << JUMP_BITS)
+struct jit_jump {
+    u64 rip;
+    const u8 *hva, *code;
+    u64 unused;
+};
+
+struct jit_thunks {
+    const u8 *enter, *exit, *exit_t0, *link, *step, *lookup;
+};
+
+#define BUCKET_BITS 15
+#define PENDING_MAX 64
+
+struct jit {
+    struct vcpu *v;
+    struct jit_vm *vm;
+    /* Code memory. */
+    int fd;
+    u8 *rw, *rx;
+    size_t size, used, base_used; /* base_used: the thunks */
+    struct jit_thunks thunk;
+    /* Blocks. */
+    struct block *block;
+    size_t block_count, block_max;
+    struct block **bucket, **page_bucket; /* 1 << BUCKET_BITS each */
+    struct jit_jump *jump;
+    u64 flushes;
+    /* Pages written by someone: [vm->lock] but `pending_any`. */
+    const u8 *pending[PENDING_MAX];
+    unsigned pending_count; /* PENDING_MAX + 1: everything */
+    _Atomic(bool) pending_any;
+    /* Statistics. */
+    u64 translated, insns, guest_bytes, entered, chained, looked_up, stepped, invalidated;
+    u64 fallback[INSN_COUNT];
+};
+
+/* cache.c: code memory and the block tables. */
+int cache_create(struct jit *j, size_t size, struct error *err);
+void cache_destroy(struct jit *j);
+/* Room for one translation; empties the cache if there is none left. */
+#define TRANSLATION_MAX (64u << 10)
+void cache_begin(struct jit *j, struct emitter *e);
+void cache_commit(struct jit *j, const struct emitter *e);
+struct block *cache_find(const struct jit *j, const u8 *hva, u64 rip);
+/* A block that is not in the tables yet, and its insertion. */
+struct block *cache_block(struct jit *j);
+void cache_unblock(struct jit *j, struct block *b); /* the last one, unused */
+void cache_insert(struct jit *j, struct block *b);
+void cache_drop_page(struct jit *j, const u8 *page);
+void cache_flush(struct jit *j);
+struct jit_jump *cache_jump(const struct jit *j, u64 rip);
+
+/* thunk.c: the way in and out. */
+void thunks_emit(struct jit *j, struct emitter *e);
+extern const u8 jit_host_of[16]; /* the host register of a guest one, or HOST_NONE */
+
+/* track.c: which pages have blocks. The VM's part. */
+struct jit_vm;
+int track_create(struct vm *vm, struct error *err);
+void track_destroy(struct vm *vm);
+/* Has writes to [hva, hva + len), within one page, reported to `j` from now on; `code` is what was read from
+ * there. False if the bytes have changed since. May wait for other vCPUs. */
+bool track_code(struct jit *j, const u8 *hva, const u8 *code, unsigned len);
+/* Drops what was written. */
+void track_take_pending(struct jit *j);
+
+/* block.c: the block at v->rip, whose code is at `hva` (in RAM or ROM); NULL if it cannot be had now. */
+struct block *block_translate(struct jit *j, const u8 *hva);
+
+/* runtime.c: called by translated code. Executes one instruction of `len` bytes; false: leave. */
+bool jit_step(struct vcpu *v, u32 id_len);
+/* host.c: makes gs:0 the vCPU, on this thread; can the engine work here? */
+void jit_bind_thread(struct vcpu *v);
+int jit_probe(struct error *err);
+/* The words that depend on the rights. */
+void jit_update_words(struct vcpu *v);
+
+#endif

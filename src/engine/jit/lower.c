@@ -1,0 +1,50 @@
+/* Which instructions are lowered, and the one way that suits most: the same instruction with other registers.
+ */
+#include "engine/jit/lower.h"
+#include "engine/jit/lower_alu.h"
+
+static bool lower_nothing(struct translation *t, unsigned i)
+{
+    return true;
+}
+
+static const lower_fn table[INSN_COUNT] = {
+#define SAME(id) [INSN_##id] = lower_same,
+    /* clang-format off */
+    SAME(ADD) SAME(OR) SAME(ADC) SAME(SBB) SAME(AND) SAME(SUB) SAME(XOR) SAME(CMP) SAME(TEST) SAME(INC) SAME(DEC) SAME(NEG)
+    SAME(NOT) SAME(ROL) SAME(ROR) SAME(RCL) SAME(RCR) SAME(SHL) SAME(SHR) SAME(SAR) SAME(SHLD) SAME(SHRD) SAME(MUL) SAME(IMUL)
+    SAME(MOVZX) SAME(MOVSX) SAME(MOVSXD) SAME(CMOVCC) SAME(SETCC) SAME(XADD) SAME(BSF) SAME(BSR) SAME(TZCNT) SAME(LZCNT)
+    SAME(POPCNT) SAME(CBW) SAME(CWD) SAME(SAHF) SAME(LAHF) SAME(CMC) SAME(CLC) SAME(STC) SAME(PAUSE) SAME(LFENCE)
+    SAME(MFENCE) SAME(SFENCE) SAME(MOVBE) SAME(CRC32) SAME(MOVNTI) SAME(ADCX) SAME(ADOX) SAME(ANDN) SAME(BLSR) SAME(BLSMSK)
+    SAME(BLSI) SAME(BZHI) SAME(PEXT) SAME(PDEP) SAME(MULX) SAME(BEXTR) SAME(SHLX) SAME(SARX) SAME(SHRX) SAME(RORX)
+                                    /* clang-format on */
+                                    [INSN_BT] = lower_bit_test,
+    [INSN_BTS] = lower_bit_test,
+    [INSN_BTR] = lower_bit_test,
+    [INSN_BTC] = lower_bit_test,
+    [INSN_CMPXCHG] = lower_cmpxchg,
+    [INSN_MOV] = lower_mov,
+    [INSN_XCHG] = lower_xchg,
+    [INSN_BSWAP] = lower_bswap,
+    [INSN_LEA] = lower_lea,
+    [INSN_NOP] = lower_nothing,
+    [INSN_ENDBR64] = lower_nothing,
+    [INSN_ENDBR32] = lower_nothing,
+    [INSN_PUSH] = lower_push,
+    [INSN_POP] = lower_pop,
+    [INSN_LEAVE] = lower_leave,
+    [INSN_CALL] = lower_call,
+    [INSN_CALL_IND] = lower_call_ind,
+    [INSN_JMP] = lower_jmp,
+    [INSN_JMP_IND] = lower_jmp_ind,
+    [INSN_JCC] = lower_jcc,
+    [INSN_RET] = lower_ret,
+};
+
+lower_fn lower_find(const struct vcpu *v, const struct insn *insn)
+{
+    const struct insn_info *info = insn->info;
+    if (!cpu_has(v, info->feature) || !cpu_has(v, info->feature2))
+        return NULL;
+    return table[insn->id];
+}

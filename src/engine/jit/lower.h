@@ -1,0 +1,87 @@
+/* From decoded guest instructions to host code: what the lowering files share. */
+#ifndef RING3_ENGINE_JIT_LOWER_H
+#define RING3_ENGINE_JIT_LOWER_H
+
+#include "cpu/seg.h"
+#include "engine/jit/jit.h"
+
+#define BLOCK_MAX 48
+
+/* An out-of-line tail: reached from `site`, for instruction `index`. */
+enum tail_kind {
+    TAIL_STEP,     /* the interpreter executes the instruction; then on at `resume` */
+    TAIL_STEP_END, /* likewise, but the block ends */
+    TAIL_LINK,     /* leave through link[index] */
+    TAIL_FAR,      /* look RIP `target` up and go there */
+};
+struct tail {
+    u8 *site;
+    const u8 *resume;
+    u64 target;
+    u8 kind;
+    u8 index;
+    bool flags_saved; /* in WORD_FLAGS */
+};
+
+struct translation {
+    struct jit *j;
+    struct block *b;
+    struct emitter e;
+    unsigned count, links, tails;
+    struct insn insn[BLOCK_MAX];
+    u64 rip[BLOCK_MAX + 1];  /* [count]: behind the last */
+    u32 live[BLOCK_MAX + 1]; /* arithmetic flags that are needed from this instruction on */
+    u8 code[BLOCK_MAX * INSN_MAX_LEN];
+    unsigned len;
+    bool ended; /* the last instruction has left the block */
+    struct tail tail[4 * BLOCK_MAX];
+};
+
+/* Lowers instruction `i`. False, with nothing emitted: the interpreter's. */
+typedef bool (*lower_fn)(struct translation *t, unsigned i);
+lower_fn lower_find(const struct vcpu *v, const struct insn *insn);
+
+/* lower_mem.c: a memory operand. */
+struct address {
+    u8 base, index, scale, seg; /* as in struct insn_mem */
+    bool wide;                  /* 64-bit addresses */
+    s64 disp;
+};
+struct address address_of(const struct translation *t, unsigned i);
+/* The effective address (without a segment's base) into `reg`; `wide` false: truncated to 32 bits. Keeps the
+ * flags. May use T1 too if reg is T0. */
+void lower_ea(struct translation *t, unsigned i, const struct address *a, unsigned reg, bool wide);
+/* T1 = host address of `size` bytes, readable or writable; clobbers T0. Keeps the flags that are live. If the
+ * TLB does not have it: a tail of `kind`. */
+void lower_access(struct translation *t, unsigned i, const struct address *a, unsigned size, bool write,
+                  enum tail_kind kind);
+
+/* Tails whose resume point is what follows now get it. */
+void tails_resume(struct translation *t, unsigned first);
+void tail_add(struct translation *t, u8 *site, enum tail_kind kind, unsigned index, u64 target,
+              bool flags_saved);
+void tails_emit(struct translation *t);
+
+void lower_set_rip(struct translation *t, u64 rip);
+void lower_flags_save(struct translation *t);
+void lower_flags_restore(struct translation *t);
+/* Guest register to and from host register, 64 bits. */
+void lower_read(struct translation *t, unsigned host, unsigned guest);
+void lower_write(struct translation *t, unsigned guest, unsigned host);
+
+/* lower_flow.c: the block's end. */
+void lower_goto(struct translation *t, u64 target);
+/* Executes instruction i by the interpreter, and goes on or ends. */
+void lower_step(struct translation *t, unsigned i, bool end);
+
+bool lower_push(struct translation *t, unsigned i);
+bool lower_pop(struct translation *t, unsigned i);
+bool lower_leave(struct translation *t, unsigned i);
+bool lower_call(struct translation *t, unsigned i);
+bool lower_call_ind(struct translation *t, unsigned i);
+bool lower_jmp(struct translation *t, unsigned i);
+bool lower_jmp_ind(struct translation *t, unsigned i);
+bool lower_jcc(struct translation *t, unsigned i);
+bool lower_ret(struct translation *t, unsigned i);
+
+#endif

@@ -1,0 +1,165 @@
+/* Integer instructions: encoded again with the host's registers. */
+#include "engine/jit/lower_alu.h"
+
+/* Guest registers that live in memory, in scratch registers while an instruction runs. */
+struct temps {
+    unsigned count, room;
+    u8 guest[2];
+    bool load[2], store[2];
+};
+
+static const u8 temp_host[2] = {T0, T1};
+
+/* The scratch register of `guest`, or HOST_NONE if there is none left. */
+static unsigned temp_get(struct temps *x, const struct opnd *o)
+{
+    unsigned n = 0;
+    while (n < x->count && x->guest[n] != o->reg)
+        n++;
+    if (n == x->room)
+        return HOST_NONE;
+    if (n == x->count) {
+        x->guest[n] = o->reg;
+        x->count++;
+    }
+    x->load[n] |= (o->access & ACCESS_R) || o->size < 4;
+    x->store[n] |= (o->access & ACCESS_W) != 0;
+    return temp_host[n];
+}
+
+static bool choose_registers(const struct insn *insn, struct recode *r, struct temps *x)
+{
+    for (unsigned n = 0; n < insn->nopnds; n++) {
+        const struct opnd *o = &insn->opnd[n];
+        if (o->kind != OPND_GPR)
+            continue;
+        r->host[n] = jit_host_of[o->reg];
+        if (r->host[n] == HOST_NONE)
+            r->host[n] = (u8)temp_get(x, o);
+        if (r->host[n] == HOST_NONE)
+            return false;
+    }
+    return true;
+}
+
+static bool memory_size_ok(unsigned size)
+{
+    return size == 1 || size == 2 || size == 4 || size == 8;
+}
+
+bool lower_same(struct translation *t, unsigned i)
+{
+    const struct insn *insn = &t->insn[i];
+    const struct opnd *m = insn_mem_opnd(insn);
+    struct temps x = {.room = m ? 1 : 2};
+    struct recode r = {.mem = T1};
+    if (!emit_can_recode(insn) || !choose_registers(insn, &r, &x) || (m && !memory_size_ok(m->size)))
+        return false;
+    if (m) {
+        struct address a = address_of(t, i);
+        lower_access(t, i, &a, m->size, m->access & ACCESS_W, TAIL_STEP);
+    }
+    for (unsigned n = 0; n < x.count; n++)
+        if (x.load[n])
+            lower_read(t, temp_host[n], x.guest[n]);
+    emit_recode(&t->e, insn, &r);
+    for (unsigned n = 0; n < x.count; n++)
+        if (x.store[n])
+            lower_write(t, x.guest[n], temp_host[n]);
+    return true;
+}
+
+/* A bit offset in a register reaches beyond the memory operand. */
+bool lower_bit_test(struct translation *t, unsigned i)
+{
+    const struct insn *insn = &t->insn[i];
+    if (insn->opnd[0].kind == OPND_MEM && insn->opnd[1].kind == OPND_GPR)
+        return false;
+    return lower_same(t, i);
+}
+
+/* With a register as destination vendors differ (cpu model and host may too). */
+bool lower_cmpxchg(struct translation *t, unsigned i)
+{
+    return t->insn[i].opnd[0].kind == OPND_MEM && lower_same(t, i);
+}
+
+static bool mov_immediate(struct translation *t, const struct insn *insn)
+{
+    const struct opnd *o = &insn->opnd[0];
+    if (o->size < 4)
+        return false;
+    u64 value = o->size == 4 ? (u32)insn->imm : insn->imm;
+    unsigned host = jit_host_of[o->reg];
+    emit_mov_imm(&t->e, host == HOST_NONE ? T0 : host, value);
+    if (host == HOST_NONE)
+        lower_write(t, o->reg, T0);
+    return true;
+}
+
+bool lower_mov(struct translation *t, unsigned i)
+{
+    const struct insn *insn = &t->insn[i];
+    if (insn->map == 0 && (insn->opcode & 0xf0) == 0xb0)
+        return mov_immediate(t, insn);
+    if (insn->map == 0 && (insn->opcode & 0xfc) == 0xa0)
+        return false;
+    return lower_same(t, i);
+}
+
+/* 90h + r has no ModRM: by way of the scratch registers. */
+bool lower_xchg(struct translation *t, unsigned i)
+{
+    const struct insn *insn = &t->insn[i];
+    if (insn->opcode < 0x90 || insn->map)
+        return lower_same(t, i);
+    unsigned a = insn->opnd[0].reg, size = insn->opnd[0].size;
+    if (size < 4)
+        return false;
+    lower_read(t, T0, a);
+    lower_read(t, T1, RAX);
+    if (size == 4) {
+        EMIT(&t->e, "\x45\x89\xd2\x45\x89\xdb"); /* mov r10d, r10d; mov r11d, r11d */
+    }
+    lower_write(t, a, T1);
+    lower_write(t, RAX, T0);
+    return true;
+}
+
+bool lower_bswap(struct translation *t, unsigned i)
+{
+    const struct opnd *o = &t->insn[i].opnd[0];
+    if (o->size < 4)
+        return false;
+    unsigned host = jit_host_of[o->reg];
+    if (host == HOST_NONE)
+        lower_read(t, host = T0, o->reg);
+    unsigned rex = (o->size == 8) << 3 | host >> 3;
+    if (rex)
+        emit_u8(&t->e, 0x40 | rex);
+    emit_u8(&t->e, 0x0f);
+    emit_u8(&t->e, 0xc8 | (host & 7));
+    lower_write(t, o->reg, host);
+    return true;
+}
+
+static bool is_mapped(unsigned guest)
+{
+    return guest >= 16 || jit_host_of[guest] != HOST_NONE;
+}
+
+bool lower_lea(struct translation *t, unsigned i)
+{
+    const struct insn *insn = &t->insn[i];
+    const struct opnd *o = &insn->opnd[0];
+    if (o->size < 4)
+        return false;
+    struct address a = address_of(t, i);
+    unsigned host = jit_host_of[o->reg];
+    /* Loading a part of the address into the destination could overwrite the other part. */
+    if (host == HOST_NONE || !is_mapped(a.base) || !is_mapped(a.index))
+        host = T0;
+    lower_ea(t, i, &a, host, a.wide && o->size == 8);
+    lower_write(t, o->reg, host);
+    return true;
+}

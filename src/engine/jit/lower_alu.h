@@ -1,0 +1,16 @@
+/* lower_alu.c's rows of the table. */
+#ifndef RING3_ENGINE_JIT_LOWER_ALU_H
+#define RING3_ENGINE_JIT_LOWER_ALU_H
+
+#include "engine/jit/lower.h"
+
+/* Any operands in any registers, memory checked by its access: nearly everything. */
+bool lower_same(struct translation *t, unsigned i);
+bool lower_bit_test(struct translation *t, unsigned i);
+bool lower_cmpxchg(struct translation *t, unsigned i);
+bool lower_mov(struct translation *t, unsigned i);
+bool lower_xchg(struct translation *t, unsigned i);
+bool lower_bswap(struct translation *t, unsigned i);
+bool lower_lea(struct translation *t, unsigned i);
+
+#endif

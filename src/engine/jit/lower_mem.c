@@ -1,0 +1,166 @@
+/* Guest memory: addresses, the soft TLB's inline check, and the tails of accesses that miss. */
+#include "engine/jit/lower.h"
+
+struct address address_of(const struct translation *t, unsigned i)
+{
+    const struct insn *insn = &t->insn[i];
+    return (struct address){.base = insn->mem.base,
+                            .index = insn->mem.index,
+                            .scale = insn->mem.scale,
+                            .seg = insn->mem.seg,
+                            .wide = insn->adsize == 8,
+                            .disp = insn->mem.disp};
+}
+
+void lower_read(struct translation *t, unsigned host, unsigned guest)
+{
+    if (jit_host_of[guest] == HOST_NONE)
+        emit_gs_load(&t->e, host, AT_GPR(guest));
+    else if (jit_host_of[guest] != host)
+        emit_rr(&t->e, 0x8b, host, jit_host_of[guest]);
+}
+
+void lower_write(struct translation *t, unsigned guest, unsigned host)
+{
+    if (jit_host_of[guest] == HOST_NONE)
+        emit_gs_store(&t->e, host, AT_GPR(guest));
+    else if (jit_host_of[guest] != host)
+        emit_rr(&t->e, 0x8b, jit_host_of[guest], host);
+}
+
+static bool in_memory(unsigned guest)
+{
+    return guest < 16 && jit_host_of[guest] == HOST_NONE;
+}
+
+/* Two registers of the address are in memory. */
+static bool address_is_heavy(const struct address *a)
+{
+    return in_memory(a->base) && in_memory(a->index);
+}
+
+void lower_ea(struct translation *t, unsigned i, const struct address *a, unsigned reg, bool wide)
+{
+    u64 constant = a->base == MEM_REG_RIP ? t->rip[i + 1] + (u64)a->disp : (u64)a->disp;
+    unsigned base = HOST_NONE, index = HOST_NONE;
+    if (a->base >= 16 && a->index >= 16) {
+        emit_mov_imm(&t->e, reg, wide ? constant : (u32)constant);
+        return;
+    }
+    if (a->base < 16) {
+        base = jit_host_of[a->base];
+        if (base == HOST_NONE)
+            lower_read(t, base = reg, a->base);
+    }
+    if (a->index < 16) {
+        index = jit_host_of[a->index];
+        if (index == HOST_NONE)
+            lower_read(t, index = base == reg ? T1 : reg, a->index);
+    }
+    emit_lea(&t->e, reg, base, index, a->scale, (s32)a->disp, wide);
+}
+
+void lower_flags_save(struct translation *t)
+{
+    emit_gs_store(&t->e, RAX, AT_WORD(WORD_RAX));
+    EMIT(&t->e, "\x9f\x0f\x90\xc0"); /* lahf; seto al */
+    emit_gs_store(&t->e, RAX, AT_WORD(WORD_FLAGS));
+    emit_gs_load(&t->e, RAX, AT_WORD(WORD_RAX));
+}
+
+void lower_flags_restore(struct translation *t)
+{
+    emit_gs_store(&t->e, RAX, AT_WORD(WORD_RAX));
+    emit_gs_load(&t->e, RAX, AT_WORD(WORD_FLAGS));
+    EMIT(&t->e, "\x04\x7f\x9e"); /* add al, 7fh; sahf */
+    emit_gs_load(&t->e, RAX, AT_WORD(WORD_RAX));
+}
+
+/* T0 = the TLB's slot of T0, and the comparison of its tag with the one wanted. */
+static void emit_check(struct emitter *e, unsigned size, bool write)
+{
+    if (size > 1)
+        emit_lea(e, T1, T0, HOST_NONE, 0, (s32)size - 1, true);
+    else
+        emit_rr(e, 0x8b, T1, T0);
+    EMIT(e, "\x49\xc1\xea\x07");             /* shr r10, 7 */
+    EMIT(e, "\x49\x81\xe3\x00\xf0\xff\xff"); /* and r11, ~fffh */
+    EMIT(e, "\x41\x81\xe2");                 /* and r10d, imm32 */
+    emit_u32(e, (TLB_ENTRIES - 1) << 5);
+    emit_gs(e, 0x0b, T1, AT_ASID, true);
+    emit_gs(e, 0x03, T0, AT_WORD(WORD_TLB), true);
+    emit_rm8(e, 0x3b, T1, T0, write ? offsetof(struct tlb_entry, write) : offsetof(struct tlb_entry, read));
+}
+
+void lower_access(struct translation *t, unsigned i, const struct address *a, unsigned size, bool write,
+                  enum tail_kind kind)
+{
+    bool segment = a->seg == FS || a->seg == GS, park = segment || address_is_heavy(a);
+    bool save = t->live[i] != 0;
+    if (save)
+        lower_flags_save(t);
+    lower_ea(t, i, a, T0, a->wide);
+    if (segment)
+        emit_gs(&t->e, 0x03, T0, AT_SEG_BASE(a->seg), true);
+    if (park)
+        emit_gs_store(&t->e, T0, AT_WORD(WORD_LINEAR));
+    emit_check(&t->e, size, write);
+    tail_add(t, emit_branch(&t->e, 0x0f85), kind, i, 0, save);
+    if (park)
+        emit_gs_load(&t->e, T1, AT_WORD(WORD_LINEAR));
+    else
+        lower_ea(t, i, a, T1, a->wide);
+    emit_rm8(&t->e, 0x03, T1, T0, offsetof(struct tlb_entry, addend));
+    if (save)
+        lower_flags_restore(t);
+}
+
+void tail_add(struct translation *t, u8 *site, enum tail_kind kind, unsigned index, u64 target,
+              bool flags_saved)
+{
+    t->tail[t->tails++] = (struct tail){
+        .site = site, .kind = kind, .index = (u8)index, .target = target, .flags_saved = flags_saved};
+}
+
+void tails_resume(struct translation *t, unsigned first)
+{
+    for (unsigned i = first; i < t->tails; i++)
+        if (t->tail[i].kind == TAIL_STEP)
+            t->tail[i].resume = emit_here(&t->e);
+}
+
+static void tail_emit(struct translation *t, const struct tail *tail)
+{
+    struct emitter *e = &t->e;
+    struct link *link;
+    if (tail->flags_saved)
+        lower_flags_restore(t);
+    switch ((enum tail_kind)tail->kind) {
+    case TAIL_STEP:
+        lower_step(t, tail->index, false);
+        emit_jump_to(e, 0xe9, tail->resume);
+        break;
+    case TAIL_STEP_END:
+        lower_step(t, tail->index, true);
+        break;
+    case TAIL_LINK:
+        link = &t->b->link[tail->index];
+        lower_set_rip(t, link->rip);
+        emit_mov_imm(e, T0, (u64)(uintptr_t)link);
+        emit_jump_to(e, 0xe9, t->j->thunk.link);
+        break;
+    case TAIL_FAR:
+        emit_mov_imm(e, T0, tail->target);
+        emit_jump_to(e, 0xe8, t->j->thunk.lookup);
+        EMIT(e, "\x41\xff\xe3"); /* jmp r11 */
+        break;
+    }
+}
+
+void tails_emit(struct translation *t)
+{
+    for (unsigned i = 0; i < t->tails && !t->e.overrun; i++) {
+        emit_aim(t->tail[i].site, t->e.to_exec, emit_here(&t->e));
+        tail_emit(t, &t->tail[i]);
+    }
+}

@@ -1,0 +1,158 @@
+/* The code that every translation shares: into and out of translated code, the interpreter's step, the
+ * lookup. */
+#include "engine/jit/jit.h"
+
+const u8 jit_host_of[16] = {
+    [RAX] = RAX, [RCX] = RCX, [RDX] = RDX, [RBX] = RBX,      [RSP] = HOST_SP,   [RBP] = RBP,
+    [RSI] = RSI, [RDI] = RDI, [R8] = R8,   [R9] = HOST_NONE, [R10] = HOST_NONE, [R11] = HOST_NONE,
+    [R12] = R12, [R13] = R13, [R14] = R14, [R15] = R15,
+};
+
+/* rflags = arithmetic flags of the host | the rest of rflags. All guest registers are in memory. */
+static void emit_spill(struct emitter *e)
+{
+    for (unsigned r = 0; r < 16; r++)
+        if (jit_host_of[r] != HOST_NONE)
+            emit_gs_store(e, jit_host_of[r], AT_GPR(r));
+    EMIT(e, "\x9c\x58\x25"); /* pushfq; pop rax; and eax, imm32 */
+    emit_u32(e, FLAGS_ARITH);
+    emit_gs_load(e, RCX, AT_RFLAGS);
+    EMIT(e, "\x48\x81\xe1"); /* and rcx, imm32 */
+    emit_u32(e, (u32)~FLAGS_ARITH);
+    EMIT(e, "\x48\x09\xc1"); /* or rcx, rax */
+    emit_gs_store(e, RCX, AT_RFLAGS);
+}
+
+static void emit_reload(struct emitter *e)
+{
+    emit_gs(e, 0x8b, RAX, AT_RFLAGS, false);
+    EMIT(e, "\x89\xc1\xc1\xe9\x0b\x83\xe1\x01"); /* mov ecx, eax; shr ecx, 11; and ecx, 1 */
+    EMIT(e, "\x80\xc1\x7f\x88\xc4\x9e");         /* add cl, 7fh (OF); mov ah, al; sahf (the others) */
+    for (unsigned r = 0; r < 16; r++)
+        if (jit_host_of[r] != HOST_NONE)
+            emit_gs_load(e, jit_host_of[r], AT_GPR(r));
+}
+
+/* void enter(void): saves what the ABI wants saved and goes to WORD_ENTRY. RSP is then a multiple of 16. */
+static void emit_enter(struct jit *j, struct emitter *e)
+{
+    j->thunk.enter = emit_here(e);
+    EMIT(
+        e,
+        "\x53\x55\x41\x54\x41\x55\x41\x56\x41\x57\x48\x83\xec\x08"); /* push rbx, rbp, r12..r15; sub rsp, 8 */
+    emit_reload(e);
+    emit_gs(e, 0xff, 4, AT_WORD(WORD_ENTRY), false); /* jmp gs:[...] */
+}
+
+static const u8 *emit_leave(struct emitter *e)
+{
+    const u8 *at = emit_here(e);
+    EMIT(e, "\x48\x83\xc4\x08\x41\x5f\x41\x5e\x41\x5d\x41\x5c\x5d\x5b\xc3");
+    return at;
+}
+
+static void emit_exits(struct jit *j, struct emitter *e)
+{
+    j->thunk.link = emit_here(e); /* T0: the link */
+    emit_gs_store(e, T0, AT_WORD(WORD_LINK));
+    u8 *over = emit_branch(e, 0xe9);
+    j->thunk.exit_t0 = emit_here(e); /* T0: the RIP to go on at */
+    emit_gs_store(e, T0, AT_RIP);
+    emit_aim(over, e->to_exec, emit_here(e));
+    j->thunk.exit = emit_here(e); /* v->rip is set */
+    emit_spill(e);
+}
+
+/* Called; T0: instruction id << 8 | length, v->rip is the instruction's. Returns if the next one follows. */
+static void emit_step(struct jit *j, struct emitter *e, const u8 *leave)
+{
+    j->thunk.step = emit_here(e);
+    emit_spill(e);
+    EMIT(e, "\x48\x83\xec\x08\x44\x89\xd6"); /* sub rsp, 8; mov esi, r10d */
+    emit_mov_imm(e, RDI, (u64)(uintptr_t)j->v);
+    emit_mov_imm(e, RAX, (u64)(uintptr_t)jit_step);
+    EMIT(e, "\xff\xd0\x48\x83\xc4\x08\x84\xc0\x75\x09"); /* call rax; add rsp, 8; test al, al; jnz +9 */
+    EMIT(e, "\x48\x83\xc4\x08");                         /* add rsp, 8 */
+    emit_jump_to(e, 0xe9, leave);
+    emit_reload(e);
+    EMIT(e, "\xc3");
+}
+
+static void emit_lookup_end(struct emitter *e)
+{
+    emit_gs_load(e, RAX, AT_WORD(WORD_T3));
+    EMIT(e, "\x04\x7f\x9e"); /* add al, 7fh; sahf */
+    emit_gs_load(e, RAX, AT_WORD(WORD_T0));
+    emit_gs_load(e, RCX, AT_WORD(WORD_T1));
+    emit_gs_load(e, RDX, AT_WORD(WORD_T2));
+}
+
+_Static_assert(sizeof(struct tlb_entry) == 32 && sizeof(struct jit_jump) == 32, "index arithmetic");
+#define TLB_INDEX_MASK ((TLB_ENTRIES - 1) << 5)
+
+/* The fetch's TLB entry for T0 in RAX; to `miss` if it is not there. Clobbers RCX. */
+static u8 *emit_exec_check(struct emitter *e)
+{
+    EMIT(e, "\x4c\x89\xd0\x48\xc1\xe8\x07\x25"); /* mov rax, r10; shr rax, 7; and eax, imm32 */
+    emit_u32(e, TLB_INDEX_MASK);
+    emit_gs(e, 0x03, RAX, AT_WORD(WORD_EXEC_TLB), true);
+    EMIT(e, "\x4c\x89\xd1\x48\x81\xe1\x00\xf0\xff\xff"); /* mov rcx, r10; and rcx, ~fffh */
+    emit_gs(e, 0x0b, RCX, AT_ASID, true);
+    emit_rm8(e, 0x3b, RCX, RAX, offsetof(struct tlb_entry, exec));
+    return emit_branch(e, 0x0f85);
+}
+
+/*
+ * Called; T0: a RIP, T1: the branch's own. Returns with T1: where to go on, all else as it was. A RIP that is
+ * not canonical is the interpreter's: the branch has not done anything yet.
+ */
+static void emit_lookup(struct jit *j, struct emitter *e)
+{
+    u8 *miss[3];
+    j->thunk.lookup = emit_here(e);
+    emit_gs_store(e, RAX, AT_WORD(WORD_T0));
+    emit_gs_store(e, RCX, AT_WORD(WORD_T1));
+    emit_gs_store(e, RDX, AT_WORD(WORD_T2));
+    EMIT(e, "\x9f\x0f\x90\xc0"); /* lahf; seto al */
+    emit_gs_store(e, RAX, AT_WORD(WORD_T3));
+    emit_gs_store(e, T1, AT_WORD(WORD_T4));
+    miss[0] = emit_exec_check(e);
+    emit_rm8(e, 0x8b, RAX, RAX, offsetof(struct tlb_entry, addend));
+    EMIT(e, "\x4c\x01\xd0\x4c\x89\xd2\x48\xc1\xea"); /* add rax, r10; mov rdx, r10; shr rdx, JUMP_BITS */
+    emit_u8(e, JUMP_BITS);
+    EMIT(e, "\x4c\x31\xd2\x81\xe2"); /* xor rdx, r10; and edx, imm32 */
+    emit_u32(e, JUMP_COUNT - 1);
+    EMIT(e, "\xc1\xe2\x05"); /* shl edx, 5 */
+    emit_gs(e, 0x03, RDX, AT_WORD(WORD_JUMPS), true);
+    emit_rm8(e, 0x3b, T0, RDX, offsetof(struct jit_jump, rip));
+    miss[1] = emit_branch(e, 0x0f85);
+    emit_rm8(e, 0x3b, RAX, RDX, offsetof(struct jit_jump, hva));
+    miss[2] = emit_branch(e, 0x0f85);
+    emit_rm8(e, 0x8b, T1, RDX, offsetof(struct jit_jump, code));
+    emit_lookup_end(e);
+    EMIT(e, "\xc3");
+    for (unsigned i = 0; i < 3; i++)
+        emit_aim(miss[i], e->to_exec, emit_here(e));
+    EMIT(e, "\x4c\x89\xd0\x48\xc1\xf8\x2f\x48\xff\xc0\x48\x83\xf8\x01"); /* mov rax, r10; sar rax, 47; inc;
+                                                                            cmp 1 */
+    u8 *bad = emit_branch(e, 0x0f87);
+    emit_lookup_end(e);
+    emit_mov_imm(e, T1, (u64)(uintptr_t)j->thunk.exit_t0);
+    EMIT(e, "\xc3");
+    emit_aim(bad, e->to_exec, emit_here(e));
+    emit_lookup_end(e);
+    emit_gs_load(e, T1, AT_WORD(WORD_T4));
+    emit_gs_store(e, T1, AT_RIP);
+    emit_gs_store_imm(e, AT_WORD(WORD_STEP), 1);
+    EMIT(e, "\x48\x8d\x64\x24\x08"); /* lea rsp, [rsp + 8] */
+    emit_jump_to(e, 0xe9, j->thunk.exit);
+}
+
+void thunks_emit(struct jit *j, struct emitter *e)
+{
+    emit_enter(j, e);
+    emit_exits(j, e);
+    const u8 *leave = emit_leave(e);
+    emit_step(j, e, leave);
+    emit_lookup(j, e);
+}

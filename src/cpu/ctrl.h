@@ -15,6 +15,9 @@ void cpu_lmsw(struct vcpu *v, u16 value);
 void cpu_clts(struct vcpu *v);
 u64 cpu_read_dr(struct vcpu *v, unsigned n); /* raises #UD (DE), #DB (GD) */
 void cpu_write_dr(struct vcpu *v, unsigned n, u64 value);
+/* VMCALL or VMMCALL: cpu/hypercall.c. */
+void cpu_hypercall(struct vcpu *v);
+
 /* WRPKRU and XRSTOR: translations made with the old rights go. */
 void cpu_set_pkru(struct vcpu *v, u32 value);
 void cpu_xsetbv(struct vcpu *v, u32 index, u64 value); /* raises #GP(0) */

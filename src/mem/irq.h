@@ -57,6 +57,9 @@ struct apic_ops {
     /* CR8: task priority bits 7:4. */
     u8 (*cr8_read)(void *apic);
     void (*cr8_write)(void *apic, u8 value);
+    /* Sends an edge-triggered IPI to the APIC with this ID, whatever modes they are in; `icr`: vector and
+     * delivery mode. False: nobody took it. */
+    bool (*send_ipi)(void *apic, u32 id, u32 icr);
     /* INIT at the CPU: the APIC keeps its ID and base. */
     void (*init)(void *apic);
     /* The CPU's TSC offset changed (WRMSR to IA32_TIME_STAMP_COUNTER or IA32_TSC_ADJUST): an armed TSC

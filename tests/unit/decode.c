@@ -25,7 +25,7 @@ static const struct {
     {ZYDIS_ISA_SET_MONITORX, "not advertised; MONITOR serves"},
     {ZYDIS_ISA_SET_AMD_INVLPGB, "not advertised (broadcast TLB invalidation)"},
     {ZYDIS_ISA_SET_SNP, "SEV-SNP"},
-    {ZYDIS_ISA_SET_VTX, "Intel VMX: nested virtualization is SVM here"},
+    {ZYDIS_ISA_SET_VTX, "Intel VMX, but for VMCALL: nested virtualization is SVM here"},
     {ZYDIS_ISA_SET_VMFUNC, "Intel VMX"},
     {ZYDIS_ISA_SET_SMX, "Intel TXT"},
     {ZYDIS_ISA_SET_SGX, "SGX"},
@@ -68,7 +68,7 @@ static bool is_unsupported(const struct pair *p)
     if (!p->zydis_ok)
         return false;
     for (unsigned i = 0; i < ARRAY_LEN(unsupported); i++)
-        if (p->zydis.meta.isa_set == unsupported[i].isa)
+        if (p->zydis.meta.isa_set == unsupported[i].isa && p->zydis.mnemonic != ZYDIS_MNEMONIC_VMCALL)
             return true;
     return false;
 }

@@ -68,6 +68,8 @@ static bool fact_is_deliberate(const struct pair *p, const char *what, u32 ours,
         return keeps_flags(insn) && (ours & theirs) == theirs;
     if (what == flags_undefined)
         return undefined_is_deliberate(insn);
+    if (what == flags_written && insn->id == INSN_VMCALL)
+        return !ours; /* the exit to a hypervisor keeps them; only the call within SMM does not */
     if (what == flags_written)
         return insn->id == INSN_MOV_CR && !ours; /* "undefined", but every CPU keeps them: the safe reading */
     if (what == gpr_written && insn->info->attrs & ATTR_REP)

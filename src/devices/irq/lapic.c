@@ -308,6 +308,15 @@ static void lapic_cr8_write(void *opaque, u8 value)
     lapic_update(apic);
 }
 
+static bool lapic_send_ipi(void *opaque, u32 id, u32 icr)
+{
+    struct lapic *apic = opaque;
+    struct apic_message msg = {.dest = id, .mode = icr >> 8 & 7, .vector = (u8)icr, .wide = true};
+    if (msg.mode == APIC_EXTINT || msg.mode == 3 || (msg.mode <= APIC_LOWEST && msg.vector < 16))
+        return false;
+    return lapic_bus_send(apic->bus, &msg);
+}
+
 const struct apic_ops lapic_ops = {
     .read = lapic_page_read,
     .write = lapic_page_write,
@@ -318,6 +327,7 @@ const struct apic_ops lapic_ops = {
     .cr8_read = lapic_cr8_read,
     .cr8_write = lapic_cr8_write,
     .init = lapic_init,
+    .send_ipi = lapic_send_ipi,
     .tsc_changed = lapic_timer_tsc_changed,
 };
 

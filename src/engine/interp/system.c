@@ -209,6 +209,15 @@ void system_clac(struct vcpu *v, const struct insn *insn)
     cpu_set_flags(v, 0, FLAG_AC);
 }
 
+/* Each vendor's CPUs know their own of the two. */
+void system_hypercall(struct vcpu *v, const struct insn *insn)
+{
+    bool amd = v->vm->model.vendor == VENDOR_AMD;
+    if (insn->id != (amd ? INSN_VMMCALL : INSN_VMCALL))
+        cpu_raise_ud(v);
+    cpu_hypercall(v);
+}
+
 /* Protection keys: ECX must be 0, and for WRPKRU EDX too. */
 static void check_pkru(struct vcpu *v)
 {

@@ -98,6 +98,13 @@ static const struct program {
     {"hash", guest_hash, 800},
 };
 
+static double cpu_time(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
 /* call *%rax; hlt */
 static const u8 start[] = {0xff, 0xd0, 0xf4};
 
@@ -111,7 +118,6 @@ int main(void)
     int status = 0;
     for (unsigned i = 0; i < ARRAY_LEN(programs); i++) {
         const struct program *p = &programs[i];
-        struct timespec t0, t1;
         guest_mode64(g, v);
         memset(heap, 0, sizeof heap);
         memset(guest_ptr(g, MIB(2)), 0, MIB(2));
@@ -121,14 +127,16 @@ int main(void)
         v->gpr[RDI] = p->n;
         v->gpr[RSI] = MIB(2);
         u64 before = v->instructions;
-        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t0);
+        double start_time = cpu_time();
         int end = guest_run(v);
-        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t1);
-        double s = (double)(t1.tv_sec - t0.tv_sec) + (double)(t1.tv_nsec - t0.tv_nsec) / 1e9;
+        double s = cpu_time() - start_time;
         u64 n = v->instructions - before;
-        bool right = end == -1 && v->gpr[RAX] == p->fn(p->n, heap);
+        start_time = cpu_time();
+        bool right = p->fn(p->n, heap) == v->gpr[RAX] && end == -1;
+        double native = cpu_time() - start_time;
         status |= !right;
-        printf("%-8s %10llu instructions %7.1f M/s%s\n", p->name, (unsigned long long)n, (double)n / s / 1e6,
+        printf("%-8s %10llu instructions %7.1f M/s %7.1f ms, native %5.1f ms: %5.1fx%s\n", p->name,
+               (unsigned long long)n, (double)n / s / 1e6, s * 1e3, native * 1e3, s / native,
                right ? "" : "  WRONG RESULT");
         total += n;
         seconds += s;

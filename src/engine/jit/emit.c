@@ -149,7 +149,7 @@ bool emit_can_recode(const struct insn *insn)
         enum insn_field field = insn_opnd_field(insn, i);
         switch (o->kind) {
         case OPND_GPR:
-            if (o->high || (field == FIELD_NONE && o->reg > 1))
+            if (field == FIELD_NONE && (o->reg > 1 || o->high))
                 return false;
             break;
         case OPND_MEM:
@@ -182,7 +182,7 @@ static struct fields fields_of(const struct insn *insn, const struct recode *r)
         }
         if (o->kind != OPND_GPR)
             continue;
-        if (o->size == 1 && r->host[i] >= 4)
+        if (o->size == 1 && r->host[i] >= 4 && !o->high)
             f.force_rex = true; /* SPL, BPL, SIL, DIL */
         switch (insn_opnd_field(insn, i)) {
         case FIELD_REG:

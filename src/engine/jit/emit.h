@@ -52,12 +52,13 @@ u8 *emit_branch(struct emitter *e, unsigned opcode);
 void emit_aim(u8 *site, s64 to_exec, const u8 *target);
 void emit_jump_to(struct emitter *e, unsigned opcode, const u8 *target);
 
-/* The instruction again, with other registers: host[i] is operand i's (if a GPR), memory is [mem]. */
+/* The instruction again, with other registers: host[i] is operand i's (if a GPR; AH..BH are 4..7, which no
+ * other operand may then need a REX prefix beside), memory is [mem]. */
 struct recode {
     u8 host[5];
     u8 mem;
 };
-/* Can it be encoded so? No AH..BH; every operand has a field, or is rAX or rCX by implication. */
+/* Can it be encoded so? Every operand has a field, or is rAX or rCX by implication. */
 bool emit_can_recode(const struct insn *insn);
 void emit_recode(struct emitter *e, const struct insn *insn, const struct recode *r);
 

@@ -27,6 +27,22 @@ static unsigned temp_get(struct temps *x, const struct opnd *o)
     return temp_host[n];
 }
 
+/* AH..BH exist only without a REX prefix. */
+static bool high_bytes_ok(const struct insn *insn, struct recode *r)
+{
+    bool high = false, rex = insn->w || insn_mem_opnd(insn) || insn->encoding != ENC_LEGACY;
+    for (unsigned n = 0; n < insn->nopnds; n++) {
+        const struct opnd *o = &insn->opnd[n];
+        if (o->kind != OPND_GPR)
+            continue;
+        if (o->high)
+            r->host[n] = o->reg + 4;
+        high |= o->high;
+        rex |= r->host[n] >= 8;
+    }
+    return !high || !rex;
+}
+
 static bool choose_registers(const struct insn *insn, struct recode *r, struct temps *x)
 {
     for (unsigned n = 0; n < insn->nopnds; n++) {
@@ -39,7 +55,7 @@ static bool choose_registers(const struct insn *insn, struct recode *r, struct t
         if (r->host[n] == HOST_NONE)
             return false;
     }
-    return true;
+    return high_bytes_ok(insn, r);
 }
 
 static bool memory_size_ok(unsigned size)

@@ -1,7 +1,7 @@
 # The test levels. Each runner prints TAP or "N passed, N failed"; tools/tally adds them up.
 
 # In the order of `make test`: quick ones first.
-TEST_LEVELS := unit cli fuzz guest oracle system
+TEST_LEVELS := unit cli block fuzz guest oracle system
 
 # Libraries that only one unit test needs: LIBS_TEST_<name>.
 LIBS_TEST_decode := -lZydis
@@ -31,6 +31,7 @@ $(OUT)/replay/%: fuzz/%.c fuzz/replay.c $(LIB)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< fuzz/replay.c $(LIB) $(LIBS)
 
+include tests/block.mk
 include tests/guest.mk
 include tests/oracle.mk
 include tests/system.mk

@@ -5,7 +5,7 @@
 
 #include "cli/suggest.h"
 
-const struct command *const commands[] = {&command_run, &command_doctor, &command_help, NULL};
+const struct command *const commands[] = {&command_run, &command_image, &command_doctor, &command_help, NULL};
 
 const struct command *command_find(const char *name, struct error *err)
 {

@@ -23,7 +23,7 @@ struct command {
     int (*run)(const struct command *self, int argc, char **argv);
 };
 
-extern const struct command command_run, command_doctor, command_help;
+extern const struct command command_run, command_image, command_doctor, command_help;
 
 /* All of them, NULL-terminated. */
 extern const struct command *const commands[];

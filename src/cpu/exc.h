@@ -26,7 +26,14 @@ enum vector {
 };
 
 /* Page-fault error code. */
-enum pf_error { PF_P = BIT(0), PF_W = BIT(1), PF_U = BIT(2), PF_RSVD = BIT(3), PF_I = BIT(4), PF_PK = BIT(5) };
+enum pf_error {
+    PF_P = BIT(0),
+    PF_W = BIT(1),
+    PF_U = BIT(2),
+    PF_RSVD = BIT(3),
+    PF_I = BIT(4),
+    PF_PK = BIT(5)
+};
 
 /* Raise: record the exception in v->exc and longjmp to v->unwind. Selector error codes get v->ext or-ed in.
  * An exclusive section of this vCPU is ended. */

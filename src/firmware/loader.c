@@ -8,6 +8,7 @@
 #include "cpu/cpu.h"
 #include "firmware/bios_stub.h"
 #include "firmware/loader_impl.h"
+#include "firmware/platform.h"
 
 int kernel_place(const struct kernel_image *image, struct kernel_entry *entry, struct error *err)
 {
@@ -107,6 +108,18 @@ static int read_files(const struct kernel_request *req, struct kernel_image *ima
 /* --- the bootstrap processor ------------------------------------------------------------------------------
  */
 
+/*
+ * Memory types as a BIOS sets them on every CPU: write-back, but for the PCI hole below 4 GiB (SDM vol.
+ * 3 11.11). A kernel that finds MTRRs off leaves the PAT alone.
+ */
+static void set_memory_types(struct vcpu *v)
+{
+    const u64 write_back = 6, enabled = BIT(11), uncacheable = 0, valid = BIT(11);
+    v->msr.mtrr_def_type = enabled | write_back;
+    v->msr.mtrr_base[0] = PC_PCI_MMIO_FIRST | uncacheable;
+    v->msr.mtrr_mask[0] = (MASK(PHYS_BITS) & ~MASK(30)) | valid;
+}
+
 static void set_registers(struct vcpu *v, const struct kernel_entry *entry)
 {
     bool is64 = entry->mode == KERNEL_ENTRY_64;
@@ -162,6 +175,8 @@ int kernel_load(const struct kernel_request *req, struct vm *vm, struct error *e
         if (entry.bios)
             bios_stub_start(vm->mem);
         set_registers(vm->cpu[0], &entry);
+        for (unsigned i = 0; i < vm->cpu_count; i++)
+            set_memory_types(vm->cpu[i]);
     }
     free_files(image);
     free(image);

@@ -99,7 +99,8 @@ void mem_listener_add(struct mem_space *space, struct mem_listener *listener);
 
 /* The page at `gpa` (any address in it). A page that is partly I/O, or in no region, is MEM_IO / MEM_NONE. */
 struct mem_page mem_lookup(struct mem_space *space, u64 gpa);
-/* The same; `*run` is how many bytes from the page's start on are the same block's, in order (0 unless RAM or ROM). */
+/* The same; `*run` is how many bytes from the page's start on are the same block's, in order (0 unless RAM or
+ * ROM). */
 struct mem_page mem_lookup_run(struct mem_space *space, u64 gpa, u64 *run);
 
 /* Physical accesses of 1..8 bytes by engines, and of any length by devices and loaders; A20 is applied by the
@@ -121,8 +122,9 @@ static inline void ram_page_mark_dirty(struct ram_block *block, u64 block_offset
         atomic_fetch_or_explicit(flags, RAM_PAGE_DIRTY, memory_order_relaxed);
 }
 
-/* Whom to tell, once the bytes are there, that a page with RAM_PAGE_CODE was written. Called on any thread, perhaps with the
- * machine lock held: must not wait for a vCPU. Set before guest code runs; NULL for nobody. */
+/* Whom to tell, once the bytes are there, that a page with RAM_PAGE_CODE was written. Called on any thread,
+ * perhaps with the machine lock held: must not wait for a vCPU. Set before guest code runs; NULL for nobody.
+ */
 struct mem_code_listener {
     void (*written)(void *opaque, const u8 *hva, size_t len); /* within one page */
     void *opaque;

@@ -55,8 +55,9 @@ struct machine_state {
 
 struct outcome {
     struct machine_state state;
-    u8 fault; /* exception vector, NO_FAULT at the sequence's end */
-    bool dead_flags_vary; /* the engine does not keep, at a fault, flags that nothing reads (engine/jit/jit.h) */
+    u8 fault;             /* exception vector, NO_FAULT at the sequence's end */
+    bool dead_flags_vary; /* the engine does not keep, at a fault, flags that nothing reads (engine/jit/jit.h)
+                           */
     u32 error;
     u64 cr2;
     const u8 *data; /* DATA_SIZE bytes */

@@ -13,6 +13,12 @@
 #include "engine/interp/alu.h"
 #include "engine/interp/op.h"
 
+/* An operand in guest memory: at any address. */
+typedef u8 guest_u8;
+typedef u16 __attribute__((aligned(1))) guest_u16;
+typedef u32 __attribute__((aligned(1))) guest_u32;
+typedef u64 __attribute__((aligned(1))) guest_u64;
+
 /* A register operand of an op, as an lvalue of `bits`; writing 32 bits clears the upper half. */
 #define OP_REG(bits, off) (*(u##bits *)((char *)v + (off)))
 #define OP_REG_SET(bits, off, value)                                                                         \

@@ -31,7 +31,7 @@
     }                                                                                                        \
     static inline void name##_m_##bits##_##mode(struct vcpu *v, const struct op *op, u##bits b)              \
     {                                                                                                        \
-        u##bits *p = fast_modify(v, op_linear_##mode(v, op, bits / 8, MMU_WRITE), bits / 8);                 \
+        guest_u##bits *p = fast_modify(v, op_linear_##mode(v, op, bits / 8, MMU_WRITE), bits / 8);           \
         u64 flags = v->rflags;                                                                               \
         if (unlikely(!p)) {                                                                                  \
             op_run_general(v, op);                                                                           \
@@ -142,7 +142,7 @@ static inline u64 alu_not_any(u64 a)
 #define UNARY_MEM(bits, name, mode)                                                                          \
     FAST(name##_m_##bits##_##mode)                                                                           \
     {                                                                                                        \
-        u##bits *p = fast_modify(v, op_linear_##mode(v, op, bits / 8, MMU_WRITE), bits / 8);                 \
+        guest_u##bits *p = fast_modify(v, op_linear_##mode(v, op, bits / 8, MMU_WRITE), bits / 8);           \
         u64 flags = v->rflags;                                                                               \
         if (unlikely(!p)) {                                                                                  \
             op_run_general(v, op);                                                                           \

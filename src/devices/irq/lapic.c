@@ -347,7 +347,8 @@ struct lapic_state {
     X(icr)                                                                                                   \
     X(timer_next)                                                                                            \
     X(tsc_deadline)                                                                                          \
-    X(id) X(ldr) X(dfr) X(tpr) X(svr) X(esr) X(esr_pending) X(initial_count) X(divide) X(extint_pending)     \
+    X(id)                                                                                                    \
+    X(ldr) X(dfr) X(tpr) X(svr) X(esr) X(esr_pending) X(initial_count) X(divide) X(extint_pending)           \
         X(timer_running)
 #define LAPIC_ARRAYS(X) X(lvt) X(isr) X(irr) X(tmr) X(lint)
 

@@ -70,6 +70,10 @@ static bool fact_is_deliberate(const struct pair *p, const char *what, u32 ours,
         return undefined_is_deliberate(insn);
     if (what == flags_written && insn->id == INSN_VMCALL)
         return !ours; /* the exit to a hypervisor keeps them; only the call within SMM does not */
+    /* SDM vol. 2, VPTEST and VTESTPS: OF, AF, PF and SF are cleared; Zydis knows it of PTEST only. */
+    if (what == flags_written &&
+        (insn->id == INSN_VPTEST || insn->id == INSN_VTESTPS || insn->id == INSN_VTESTPD))
+        return ours == 0x8d5 && theirs == (BIT(0) | BIT(6));
     if (what == flags_written)
         return insn->id == INSN_MOV_CR && !ours; /* "undefined", but every CPU keeps them: the safe reading */
     if (what == gpr_written && insn->info->attrs & ATTR_REP)

@@ -131,7 +131,15 @@ static enum vcpu_exit run(struct vcpu *v)
     }
 }
 
-bool interp_step(struct vcpu *v)
+static void execute_some(struct vcpu *v, struct interp *it, unsigned count)
+{
+    unsigned mode = v->decode_mode;
+    do
+        execute(v, it);
+    while (--count && !attention(v) && v->decode_mode == mode);
+}
+
+bool interp_steps(struct vcpu *v, unsigned count)
 {
     struct interp *it = v->interp;
     jmp_buf env, *saved = v->unwind;
@@ -139,11 +147,16 @@ bool interp_step(struct vcpu *v)
     interp_sync(it);
     v->unwind = &env;
     if (_setjmp(env) == 0)
-        execute(v, it);
+        execute_some(v, it, count);
     else
         alive = cpu_deliver_exception(v);
     v->unwind = saved;
     return alive;
+}
+
+bool interp_step(struct vcpu *v)
+{
+    return interp_steps(v, 1);
 }
 
 static void *map_zeroed(size_t size)

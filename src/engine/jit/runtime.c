@@ -5,7 +5,8 @@
 #include "engine/jit/jit.h"
 #include "engine/jit/track.h"
 
-#define CACHE_SIZE MIB(64)
+#define CACHE_SIZE          MIB(64)
+#define INTERPRETED_AT_ONCE 1000 /* instructions of other modes */
 
 void jit_update_words(struct vcpu *v)
 {
@@ -95,7 +96,7 @@ static bool step(struct jit *j)
     j->v->engine_words[WORD_STEP] = 0;
     j->v->engine_words[WORD_LINK] = 0;
     j->stepped++;
-    return interp_step(j->v);
+    return interp_steps(j->v, is_translatable(j->v) ? 1 : INTERPRETED_AT_ONCE);
 }
 
 /* Until there is something for the machine. Raises. */

@@ -1,0 +1,117 @@
+/* The asynchronous front: every request completes once, with its result, under the lock that was asked for.
+ */
+#include <stdatomic.h>
+
+#include "block/qcow2.h"
+#include "block/queue.h"
+#include "tests/block/mem_store.h"
+#include "tests/tap.h"
+
+#define REQUESTS 400u
+#define PIECE    3000u
+
+static pthread_mutex_t held = PTHREAD_MUTEX_INITIALIZER;
+
+struct job {
+    struct block_request request;
+    struct block_queue *queue;
+    u8 data[PIECE];
+    unsigned completed; /* under `held` */
+    int result;
+    bool was_held;
+};
+
+static void job_done(struct block_request *request, int result, const struct error *err)
+{
+    struct job *job = container_of(request, struct job, request);
+    job->completed++;
+    job->result = result;
+    job->was_held = pthread_mutex_trylock(&held) == EBUSY && (result == 0 || err->message[0]);
+}
+
+/* Reads back what was just written, from the completion. */
+static void job_read_back(struct block_request *request, int result, const struct error *err)
+{
+    struct job *job = container_of(request, struct job, request);
+    (void)err;
+    job->completed++;
+    job->result = result;
+    memset(job->data, 0, sizeof job->data);
+    request->kind = BLOCK_READ;
+    request->done = job_done;
+    block_queue_submit(job->queue, request);
+}
+
+static struct block *image_create(void)
+{
+    struct mem_store *m = mem_store_create(NULL, 0);
+    struct qcow2_create_options o = {.size = REQUESTS * PIECE, .cluster_bits = 12};
+    struct block *b = NULL;
+    CHECK_EQ(qcow2_create(&m->store, &o, NULL), 0);
+    CHECK_EQ(block_open_store(&b, &m->store, "image", &(struct block_options){.format = "qcow2"}, NULL), 0);
+    return b;
+}
+
+static void test_requests_complete_once(void)
+{
+    struct block *b = image_create();
+    struct block_queue *queue;
+    struct job *jobs = calloc(REQUESTS, sizeof *jobs);
+    struct qcow2_check check = {0};
+    CHECK_EQ(block_queue_create(&queue, b, 4, &held, NULL), 0);
+    for (unsigned i = 0; i < REQUESTS; i++) {
+        jobs[i] = (struct job){.queue = queue};
+        jobs[i].request = (struct block_request){.kind = BLOCK_WRITE,
+                                                 .offset = (u64)i * PIECE,
+                                                 .len = PIECE,
+                                                 .buf = jobs[i].data,
+                                                 .done = job_read_back};
+        memset(jobs[i].data, (int)(i % 251 + 1), PIECE);
+        block_queue_submit(queue, &jobs[i].request);
+    }
+    block_queue_drain(queue);
+    unsigned wrong = 0;
+    for (unsigned i = 0; i < REQUESTS; i++)
+        wrong += jobs[i].completed != 2 || jobs[i].result || !jobs[i].was_held ||
+                 jobs[i].data[0] != i % 251 + 1 || memcmp(jobs[i].data, jobs[i].data + 1, PIECE - 1) != 0;
+    CHECK_EQ(wrong, 0);
+    block_queue_destroy(queue);
+    CHECK_EQ(qcow2_check(b, &check, NULL), 0);
+    CHECK_EQ(check.corruptions + check.leaks, 0);
+    CHECK_EQ(block_close(b, NULL), 0);
+    free(jobs);
+}
+
+static void test_failures_are_reported(void)
+{
+    struct block *b = image_create();
+    struct block_queue *queue;
+    struct job job = {
+        .request = {.kind = BLOCK_WRITE, .offset = REQUESTS * PIECE, .len = 1, .done = job_done}};
+    job.request.buf = job.data;
+    CHECK_EQ(block_queue_create(&queue, b, 1, &held, NULL), 0);
+    block_queue_submit(queue, &job.request);
+    block_queue_destroy(queue); /* drains */
+    CHECK_EQ(job.completed, 1);
+    CHECK_EQ(job.result, -EINVAL);
+    CHECK(job.was_held);
+    block_close(b, NULL);
+}
+
+static void test_destroy_of_nothing(void)
+{
+    struct block *b = image_create();
+    struct block_queue *queue;
+    block_queue_destroy(NULL);
+    CHECK_EQ(block_queue_create(&queue, b, 1000, NULL, NULL), 0);
+    block_queue_destroy(queue);
+    block_close(b, NULL);
+}
+
+int main(void)
+{
+    TAP_RUN(test_requests_complete_once);
+    TAP_RUN(test_failures_are_reported);
+    TAP_RUN(test_destroy_of_nothing);
+    return tap_done();
+}

@@ -312,6 +312,7 @@ static int flags_clear(struct qcow2 *q, struct error *err)
 static int pass(struct qcow2 *q, struct qcow2_check *check, struct checker *c, struct error *err)
 {
     u64 size;
+    *c = (struct checker){0};
     int r = store_size(q->store, &size, err);
     if (r < 0)
         return r;

@@ -153,6 +153,9 @@ static inline void store_be32(void *p, u32 v)
 
 /* "PATH: the image is corrupt: ..." */
 int qcow2_corrupt(const struct qcow2 *q, struct error *err, const char *fmt, ...) PRINTF_LIKE(3, 4);
+#ifdef __clang_analyzer__
+#define qcow2_corrupt(q, err, ...) (qcow2_corrupt(q, err, __VA_ARGS__), -EIO)
+#endif
 
 /* --- qcow2_open.c --- */
 bool qcow2_probe(const u8 *head, size_t len);

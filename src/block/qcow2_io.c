@@ -319,9 +319,11 @@ static int write_zero_bytes(struct qcow2 *q, u64 guest, u64 len, struct error *e
     while (len && r == 0) {
         struct run run;
         r = qcow2_run(q, guest, MIN(len, room), &run, err);
+        if (r < 0)
+            break;
         bool already = run.kind == RUN_ZERO || run.kind == RUN_ZERO_ALLOCATED ||
                        (run.kind == RUN_UNALLOCATED && !q->block->backing_name);
-        if (r == 0 && !already)
+        if (!already)
             r = write_locked(q, guest, zeroes, run.len, err);
         guest += run.len, len -= run.len;
     }

@@ -14,16 +14,6 @@
 #define EXT_FEATURE_NAMES  0x6803f857u
 #define EXT_BITMAPS        0x23852875u
 
-int qcow2_corrupt(const struct qcow2 *q, struct error *err, const char *fmt, ...)
-{
-    char what[300];
-    va_list args;
-    va_start(args, fmt);
-    vsnprintf(what, sizeof what, fmt, args);
-    va_end(args);
-    return error_set(err, EIO, "%s: the image is corrupt: %s", q->block->path, what);
-}
-
 bool qcow2_probe(const u8 *head, size_t len)
 {
     return len >= 8 && load_be32(head) == QCOW2_MAGIC && load_be32(head + 4) >= 2 && load_be32(head + 4) <= 3;
@@ -327,4 +317,15 @@ bool qcow2_info_get(const struct block *block, struct qcow2_info *out)
         .snapshot_count = q->snapshot_count,
     };
     return true;
+}
+
+#undef qcow2_corrupt
+int qcow2_corrupt(const struct qcow2 *q, struct error *err, const char *fmt, ...)
+{
+    char what[300];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(what, sizeof what, fmt, args);
+    va_end(args);
+    return error_set(err, EIO, "%s: the image is corrupt: %s", q->block->path, what);
 }

@@ -132,7 +132,7 @@ int qcow2_refcount_add(struct qcow2 *q, u64 cluster, int delta, u64 *now, struct
         value = refcount_load(t->data, q->refcount_order, index);
     if (!t || (delta < 0 && value == 0))
         return qcow2_corrupt(q, err, "cluster %#llx is in use, but has refcount 0",
-                             (unsigned long long)(cluster << q->cluster_bits));
+                             (unsigned long long)cluster << q->cluster_bits);
     if (delta > 0 && value >= qcow2_refcount_max(q))
         return error_set(err, ERANGE,
                          "%s: a cluster cannot have more than %llu references with %u-bit refcounts",
@@ -234,13 +234,13 @@ int qcow2_alloc(struct qcow2 *q, u64 count, u64 *offset, struct error *err)
     if (qcow2_meta_overlaps(q, first << q->cluster_bits, total << q->cluster_bits))
         return qcow2_corrupt(q, err,
                              "the cluster at %#llx has refcount 0 but holds metadata; check it with --repair",
-                             (unsigned long long)(first << q->cluster_bits));
+                             (unsigned long long)first << q->cluster_bits);
     if (blocks)
         r = blocks_create(q, first, total, first + count, err);
     for (u64 c = first; c < first + total && r == 0; c++) {
         struct table *t;
         r = block_get(q, c, &t, err);
-        if (r == 0) {
+        if (r == 0 && t) {
             refcount_store(t->data, q->refcount_order, c & MASK(q->rb_bits), 1);
             t->dirty = true;
         }
@@ -258,7 +258,7 @@ int qcow2_alloc(struct qcow2 *q, u64 count, u64 *offset, struct error *err)
  */
 static int rt_grow(struct qcow2 *q, u64 needed, struct error *err)
 {
-    u64 per_cluster = q->cluster_size / 8, old_offset = q->rt.offset, old_count = q->rt.count, new_offset;
+    u64 per_cluster = q->cluster_size / 8, old_offset = q->rt.offset, old_count = q->rt.count, new_offset = 0;
     u64 count = needed + needed / 2;
     u8 header[12];
     /* What the table itself takes, generously. */
@@ -321,7 +321,7 @@ int qcow2_free_later(struct qcow2 *q, u64 offset, u64 len, struct error *err)
 
 static int cluster_free(struct qcow2 *q, u64 cluster, struct error *err)
 {
-    u64 now, offset = cluster << q->cluster_bits;
+    u64 now = 0, offset = cluster << q->cluster_bits;
     int r = qcow2_refcount_add(q, cluster, -1, &now, err);
     if (r < 0 || now)
         return r;

@@ -9,6 +9,11 @@
 
 #include "base/error.h"
 
+/* What the analyzer cannot see from outside of error.c: an error is negative. */
+#ifdef __clang_analyzer__
+#define error_set(err, code, ...) (error_set(err, code, __VA_ARGS__), -(code))
+#endif
+
 struct store;
 
 struct store_ops {

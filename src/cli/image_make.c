@@ -239,7 +239,7 @@ int image_convert(const struct image_options *o, char **operands, struct error *
         r = error_set(err, EINVAL, "--compress and --set are for qcow2 outputs; write --to qcow2");
     if (r == 0)
         r = block_open(&from, operands[0], &in, err);
-    if (r < 0)
+    if (r != 0)
         return r;
     create.size = from->size;
     r = image_make(operands[1], format, &create, err);

@@ -163,7 +163,7 @@ int image_resize(const struct image_options *o, char **operands, struct error *e
     int r = value_parse_size(operands[1] + relative, &size, err);
     if (r == 0)
         r = block_open(&b, operands[0], &options, err);
-    if (r < 0)
+    if (r != 0)
         return r;
     if (relative && size > ~0ull - b->size)
         r = error_set(err, EFBIG, "%s: the disk would be too large", operands[0]);

@@ -342,14 +342,11 @@ struct lapic_state {
 };
 
 /* The scalars whose name is the same in both structs: X(name). */
+/* clang-format off */
 #define LAPIC_SCALARS(X)                                                                                     \
-    X(base)                                                                                                  \
-    X(icr)                                                                                                   \
-    X(timer_next)                                                                                            \
-    X(tsc_deadline)                                                                                          \
-    X(id)                                                                                                    \
-    X(ldr) X(dfr) X(tpr) X(svr) X(esr) X(esr_pending) X(initial_count) X(divide) X(extint_pending)           \
-        X(timer_running)
+    X(base) X(icr) X(timer_next) X(tsc_deadline) X(id) X(ldr) X(dfr) X(tpr) X(svr) X(esr) X(esr_pending)     \
+    X(initial_count) X(divide) X(extint_pending) X(timer_running)
+/* clang-format on */
 #define LAPIC_ARRAYS(X) X(lvt) X(isr) X(irr) X(tmr) X(lint)
 
 static void lapic_save(const void *dev, void *out)

@@ -163,16 +163,14 @@ struct pit_state {
 };
 
 /* Of every channel: X(name, type, largest value). */
+/* clang-format off */
 #define PIT_CHANNEL_FIELDS(X)                                                                                \
-    X(mode, u8, 5)                                                                                           \
-    X(access, u8, 3)                                                                                         \
-    X(write_low, u8, 0xff)                                                                                   \
-    X(latched, u8, 2)                                                                                        \
-    X(status, u8, 0xff)                                                                                      \
+    X(mode, u8, 5) X(access, u8, 3) X(write_low, u8, 0xff) X(latched, u8, 2) X(status, u8, 0xff)             \
     X(bcd, bool, 1) X(gate, bool, 1) X(armed, bool, 1) X(stopped, bool, 1) X(before, bool, 1)                \
-        X(written, bool, 1) X(pending, bool, 1) X(write_high, bool, 1) X(read_high, bool, 1)                 \
-            X(status_latched, bool, 1) X(latch, u16, 0xffff) X(count, u32, 65536) X(elapsed, u32, 262144)    \
-                X(reload, u32, 65536) X(start, u64, ~0ull) X(switch_at, u64, ~0ull)
+    X(written, bool, 1) X(pending, bool, 1) X(write_high, bool, 1) X(read_high, bool, 1)                     \
+    X(status_latched, bool, 1) X(latch, u16, 0xffff) X(count, u32, 65536) X(elapsed, u32, 262144)            \
+    X(reload, u32, 65536) X(start, u64, ~0ull) X(switch_at, u64, ~0ull)
+/* clang-format on */
 
 static void pit_save(const void *dev, void *out)
 {

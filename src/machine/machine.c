@@ -192,7 +192,7 @@ void machine_destroy(struct machine *m)
         timer_disarm(&m->timeout);
     board_destroy(&m->board);
     for (unsigned i = 0; i < vm->cpu_count; i++) {
-        if (vm->cpu[i]->engine)
+        if (vm->engine->vcpu_finish)
             vm->engine->vcpu_finish(vm->cpu[i]);
         vcpu_destroy(vm->cpu[i]);
     }

@@ -36,7 +36,8 @@ static void test_every_row_is_reached(void)
 static void test_no_row_is_hidden(void)
 {
     FOR_EACH_FORM(form)
-    for (const struct insn_form *later = form + 1; form_covers(later, form->space, form->opcode); later++)
+    for (const struct insn_form *later = form + 1;
+         later < insn_forms + insn_form_count && form_covers(later, form->space, form->opcode); later++)
         ROW_CHECK(form, MATCH_SPAN(form->match) || (form->allow & ~later->allow));
 }
 

@@ -243,7 +243,7 @@ static int write_fresh(struct qcow2 *q, u64 guest, const u8 *buf, u64 len, const
 static int write_locked(struct qcow2 *q, u64 guest, const u8 *buf, u64 len, struct error *err)
 {
     while (len) {
-        struct run run;
+        struct run run = {0};
         int r = qcow2_can_write(q, err);
         if (r == 0)
             r = qcow2_run(q, guest, MIN(len, MAX_PIECE), &run, err);

@@ -319,7 +319,7 @@ int qcow2_snapshot_create(struct block *b, const char *name, u32 date_sec, struc
         list[q->snapshot_count] = s;
         r = table_replace(q, list, q->snapshot_count + 1, err);
     }
-    if (r < 0) {
+    if (r) {
         snapshot_finish(&s);
         return r;
     }
@@ -344,7 +344,7 @@ static int l1_load(struct qcow2 *q, const struct snapshot *s, u64 count, u64 **o
 int qcow2_snapshot_apply(struct block *b, const char *name, struct error *err)
 {
     struct qcow2 *q = b->impl;
-    u64 *l1 = NULL, offset, span;
+    u64 *l1 = NULL, offset = 0, span;
     u8 header[24];
     int r = snapshot_operation_begin(b, err);
     struct snapshot *s = r < 0 ? NULL : snapshot_find(q, name, err);

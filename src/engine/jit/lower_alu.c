@@ -75,11 +75,11 @@ bool lower_same(struct translation *t, unsigned i)
         struct address a = address_of(t, i);
         lower_access(t, i, &a, m->size, m->access & ACCESS_W, TAIL_STEP);
     }
-    for (unsigned n = 0; n < x.count; n++)
+    for (unsigned n = 0; n < x.count && n < ARRAY_LEN(temp_host); n++)
         if (x.load[n])
             lower_read(t, temp_host[n], x.guest[n]);
     emit_recode(&t->e, insn, &r);
-    for (unsigned n = 0; n < x.count; n++)
+    for (unsigned n = 0; n < x.count && n < ARRAY_LEN(temp_host); n++)
         if (x.store[n])
             lower_write(t, x.guest[n], temp_host[n]);
     return true;

@@ -83,6 +83,14 @@ static void abandon_block(struct vcpu *v, struct interp *it)
     it->block = NULL;
 }
 
+/* What was raised. False: shutdown. */
+static bool deliver(struct vcpu *v, struct interp *it)
+{
+    interp_sync(it);
+    abandon_block(v, it);
+    return cpu_deliver_exception(v);
+}
+
 /* Runs until cpu_handle_events has something for the machine. Raises. */
 static enum cpu_pending loop(struct vcpu *v, struct interp *it)
 {
@@ -115,9 +123,7 @@ static enum vcpu_exit run(struct vcpu *v)
         }
     } else {
         /* Something was raised; it may be raised again, from the first instruction of the handler on. */
-        interp_sync(it);
-        abandon_block(v, it);
-        next = cpu_deliver_exception(v) ? loop(v, it) : PENDING_SHUTDOWN;
+        next = deliver(v, it) ? loop(v, it) : PENDING_SHUTDOWN;
     }
     v->unwind = saved;
     vcpu_leave(v);
@@ -131,12 +137,14 @@ static enum vcpu_exit run(struct vcpu *v)
     }
 }
 
+/* The first instruction alone: what cpu_handle_events has just done holds for it. */
 static void execute_some(struct vcpu *v, struct interp *it, unsigned count)
 {
-    unsigned mode = v->decode_mode;
-    do
-        execute(v, it);
-    while (--count && !attention(v) && v->decode_mode == mode);
+    unsigned mode = v->decode_mode, rights = v->mmu_index;
+    u64 end = v->instructions + count;
+    execute(v, it);
+    while (v->instructions < end && !attention(v) && v->decode_mode == mode && v->mmu_index == rights)
+        execute_block(v, it);
 }
 
 bool interp_steps(struct vcpu *v, unsigned count)
@@ -149,7 +157,7 @@ bool interp_steps(struct vcpu *v, unsigned count)
     if (_setjmp(env) == 0)
         execute_some(v, it, count);
     else
-        alive = cpu_deliver_exception(v);
+        alive = deliver(v, it);
     v->unwind = saved;
     return alive;
 }

@@ -33,8 +33,8 @@ typedef void (*interp_handler)(struct vcpu *v, const struct insn *insn);
  * right after it (single step, data breakpoints). Faults are delivered. Events are not looked at. For the
  * translator's fallback. Returns false on shutdown (triple fault). */
 bool interp_step(struct vcpu *v);
-/* Likewise up to `count` instructions (at least one): until one of them raises, changes the mode of decoding,
- * or makes cpu_handle_events due. */
+/* Likewise about `count` instructions (1: exactly) at the run loop's speed: until one of them raises, changes
+ * the mode of decoding or the rights, or makes cpu_handle_events due. */
 bool interp_steps(struct vcpu *v, unsigned count);
 
 /* #UD: the handler of what this CPU does not have. */

@@ -6,7 +6,7 @@
 #include "engine/jit/track.h"
 
 #define CACHE_SIZE          MIB(64)
-#define INTERPRETED_AT_ONCE 1000 /* instructions of other modes */
+#define INTERPRETED_AT_ONCE 20000 /* instructions of other modes */
 
 void jit_update_words(struct vcpu *v)
 {

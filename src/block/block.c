@@ -174,16 +174,45 @@ static int check_write(const struct block *b, u64 offset, u64 len, struct error 
     return check_range(b, offset, len, err);
 }
 
+static int check_buffers(const struct block *b, const struct iovec *iov, unsigned count, size_t len,
+                         struct error *err)
+{
+    size_t room = 0;
+    for (unsigned i = 0; i < count && room < len; i++)
+        room += MIN(iov[i].iov_len, len - room);
+    return room == len ? 0 : error_set(err, EINVAL, "%s: the buffers are shorter than the request", b->path);
+}
+
+int block_readv(struct block *b, u64 offset, const struct iovec *iov, unsigned iov_count, size_t len,
+                struct error *err)
+{
+    struct vector to = {iov, iov_count, 0};
+    int r = check_range(b, offset, len, err);
+    if (r == 0)
+        r = check_buffers(b, iov, iov_count, len, err);
+    return r < 0 || !len ? r : b->ops->read(b, offset, &to, len, err);
+}
+
+int block_writev(struct block *b, u64 offset, const struct iovec *iov, unsigned iov_count, size_t len,
+                 struct error *err)
+{
+    struct vector from = {iov, iov_count, 0};
+    int r = check_write(b, offset, len, err);
+    if (r == 0)
+        r = check_buffers(b, iov, iov_count, len, err);
+    return r < 0 || !len ? r : b->ops->write(b, offset, &from, len, err);
+}
+
 int block_read(struct block *b, u64 offset, void *buf, size_t len, struct error *err)
 {
-    int r = check_range(b, offset, len, err);
-    return r < 0 || !len ? r : b->ops->read(b, offset, buf, len, err);
+    struct iovec iov = {buf, len};
+    return block_readv(b, offset, &iov, 1, len, err);
 }
 
 int block_write(struct block *b, u64 offset, const void *buf, size_t len, struct error *err)
 {
-    int r = check_write(b, offset, len, err);
-    return r < 0 || !len ? r : b->ops->write(b, offset, buf, len, err);
+    struct iovec iov = {(void *)buf, len};
+    return block_writev(b, offset, &iov, 1, len, err);
 }
 
 int block_write_zeroes(struct block *b, u64 offset, u64 len, struct error *err)

@@ -58,9 +58,9 @@ struct block_ops {
     bool (*probe)(const u8 *head, size_t len);
     /* `block->store` is open; sets size and impl. */
     int (*open)(struct block *block, const struct block_options *options, struct error *err);
-    /* The range is within the size. */
-    int (*read)(struct block *block, u64 offset, void *buf, size_t len, struct error *err);
-    int (*write)(struct block *block, u64 offset, const void *buf, size_t len, struct error *err);
+    /* The range is within the size, the buffers hold it; their position is moved. */
+    int (*read)(struct block *block, u64 offset, struct vector *to, size_t len, struct error *err);
+    int (*write)(struct block *block, u64 offset, struct vector *from, size_t len, struct error *err);
     int (*write_zeroes)(struct block *block, u64 offset, u64 len, struct error *err);
     int (*discard)(struct block *block, u64 offset, u64 len, struct error *err);
     int (*flush)(struct block *block, struct error *err);
@@ -101,6 +101,11 @@ int block_close(struct block *block, struct error *err);
 
 int block_read(struct block *block, u64 offset, void *buf, size_t len, struct error *err);
 int block_write(struct block *block, u64 offset, const void *buf, size_t len, struct error *err);
+/* The same with the buffers of a list, in order; `len` bytes of it, which it has at least. */
+int block_readv(struct block *block, u64 offset, const struct iovec *iov, unsigned iov_count, size_t len,
+                struct error *err);
+int block_writev(struct block *block, u64 offset, const struct iovec *iov, unsigned iov_count, size_t len,
+                 struct error *err);
 /* The range reads as zeroes afterwards. */
 int block_write_zeroes(struct block *block, u64 offset, u64 len, struct error *err);
 /* The range is not needed: each sector of it reads as zeroes or as before. */

@@ -173,6 +173,7 @@ void table_drop(struct table_cache *c, u64 offset);
 void table_drop_all(struct table_cache *c);
 void big_table_set(struct big_table *t, u64 index, u64 value);
 int qcow2_write(struct qcow2 *q, u64 offset, const void *buf, u64 len, struct error *err);
+int qcow2_writev(struct qcow2 *q, u64 offset, struct vector *from, u64 len, struct error *err);
 /* A flush if anything was written since the last one. */
 int qcow2_barrier(struct qcow2 *q, struct error *err);
 /* Writes all dirty metadata; see above. Afterwards only refcount blocks may be dirty (with lowered counts).
@@ -215,7 +216,7 @@ struct run {
 };
 int qcow2_run(struct qcow2 *q, u64 guest, u64 len, struct run *run, struct error *err);
 /* Reads what the guest sees; past the end zeroes. */
-int qcow2_read_guest(struct qcow2 *q, u64 guest, void *buf, u64 len, struct error *err);
+int qcow2_read_guest(struct qcow2 *q, u64 guest, struct vector *to, u64 len, struct error *err);
 /* The L2 table for `guest`, made or copied if need be so that it may be changed. */
 int qcow2_l2_for_write(struct qcow2 *q, u64 guest, struct table **out, struct error *err);
 int qcow2_zero_clusters(struct qcow2 *q, u64 guest, u64 len, bool discard, struct error *err);

@@ -89,57 +89,56 @@ int qcow2_run(struct qcow2 *q, u64 guest, u64 len, struct run *run, struct error
 
 /* --- reading --- */
 
-static int read_below(struct qcow2 *q, u64 guest, u8 *buf, u64 len, struct error *err)
+static int read_below(struct qcow2 *q, u64 guest, struct vector *to, u64 len, struct error *err)
 {
     struct block *backing = q->block->backing;
     u64 n = 0;
     if (backing && guest < backing->size) {
         n = MIN(len, backing->size - guest);
-        int r = block_read(backing, guest, buf, n, err);
+        int r = backing->ops->read(backing, guest, to, n, err);
         if (r < 0)
             return r;
     } else if (!backing && q->block->backing_name) {
         return error_set(err, ENOENT, "%s: its backing file '%.200s' is not open", q->block->path,
                          q->block->backing_name);
     }
-    memset(buf + n, 0, len - n);
+    vector_zero(to, len - n);
     return 0;
 }
 
-static int read_run(struct qcow2 *q, u64 guest, const struct run *run, u8 *buf, struct error *err)
+static int read_run(struct qcow2 *q, u64 guest, const struct run *run, struct vector *to, struct error *err)
 {
     int r;
     switch (run->kind) {
     case RUN_UNALLOCATED:
-        return read_below(q, guest, buf, run->len, err);
+        return read_below(q, guest, to, run->len, err);
     case RUN_ZERO:
     case RUN_ZERO_ALLOCATED:
-        memset(buf, 0, run->len);
+        vector_zero(to, run->len);
         return 0;
     case RUN_NORMAL:
-        return store_read(q->store, run->host, buf, run->len, err);
+        return store_readv(q->store, run->host, to, run->len, err);
     default:
         r = qcow2_unpack(q, run->entry, err);
         if (r == 0)
-            memcpy(buf, q->plain + in_cluster(q, guest), run->len);
+            vector_fill(to, q->plain + in_cluster(q, guest), run->len);
         return r;
     }
 }
 
-int qcow2_read_guest(struct qcow2 *q, u64 guest, void *buf, u64 len, struct error *err)
+int qcow2_read_guest(struct qcow2 *q, u64 guest, struct vector *to, u64 len, struct error *err)
 {
-    u8 *at = buf;
-    u64 inside = guest < q->block->size ? MIN(len, q->block->size - guest) : 0;
-    memset(at + inside, 0, len - inside);
+    u64 inside = guest < q->block->size ? MIN(len, q->block->size - guest) : 0, past = len - inside;
     while (inside) {
         struct run run;
         int r = qcow2_run(q, guest, inside, &run, err);
         if (r == 0)
-            r = read_run(q, guest, &run, at, err);
+            r = read_run(q, guest, &run, to, err);
         if (r < 0)
             return r;
-        at += run.len, guest += run.len, inside -= run.len;
+        guest += run.len, inside -= run.len;
     }
+    vector_zero(to, past);
     return 0;
 }
 
@@ -205,9 +204,16 @@ static int link_clusters(struct qcow2 *q, u64 guest, u64 host, u64 count, struct
     return r;
 }
 
+static int edge_read(struct qcow2 *q, u64 guest, u8 *edge, u64 len, struct error *err)
+{
+    struct iovec iov = {edge, len};
+    struct vector to = {&iov, 1, 0};
+    return qcow2_read_guest(q, guest, &to, len, err);
+}
+
 /* Writes into clusters that are new to this place: what the request does not cover is copied from what the
  * guest sees. */
-static int write_fresh(struct qcow2 *q, u64 guest, const u8 *buf, u64 len, const struct run *run,
+static int write_fresh(struct qcow2 *q, u64 guest, struct vector *from, u64 len, const struct run *run,
                        struct error *err)
 {
     u64 head = in_cluster(q, guest), first = guest - head;
@@ -225,14 +231,14 @@ static int write_fresh(struct qcow2 *q, u64 guest, const u8 *buf, u64 len, const
     if (r == 0 && (head || tail) && !(edge = malloc(q->cluster_size)))
         r = error_set(err, ENOMEM, "%s: no memory", q->block->path);
     if (r == 0 && head) {
-        r = qcow2_read_guest(q, first, edge, head, err);
+        r = edge_read(q, first, edge, head, err);
         if (r == 0)
             r = qcow2_write(q, host, edge, head, err);
     }
     if (r == 0)
-        r = qcow2_write(q, host + head, buf, len, err);
+        r = qcow2_writev(q, host + head, from, len, err);
     if (r == 0 && tail) {
-        r = qcow2_read_guest(q, guest + len, edge, tail, err);
+        r = edge_read(q, guest + len, edge, tail, err);
         if (r == 0)
             r = qcow2_write(q, host + head + len, edge, tail, err);
     }
@@ -240,7 +246,7 @@ static int write_fresh(struct qcow2 *q, u64 guest, const u8 *buf, u64 len, const
     return r < 0 ? r : link_clusters(q, first, host, count, err);
 }
 
-static int write_locked(struct qcow2 *q, u64 guest, const u8 *buf, u64 len, struct error *err)
+static int write_locked(struct qcow2 *q, u64 guest, struct vector *from, u64 len, struct error *err)
 {
     while (len) {
         struct run run = {0};
@@ -253,13 +259,13 @@ static int write_locked(struct qcow2 *q, u64 guest, const u8 *buf, u64 len, stru
             if (qcow2_meta_overlaps(q, run.host, run.len))
                 return qcow2_corrupt(q, err, "data is where metadata is, at %#llx",
                                      (unsigned long long)run.host);
-            r = qcow2_write(q, run.host, buf, run.len, err);
+            r = qcow2_writev(q, run.host, from, run.len, err);
         } else {
-            r = write_fresh(q, guest, buf, run.len, &run, err);
+            r = write_fresh(q, guest, from, run.len, &run, err);
         }
         if (r < 0)
             return r;
-        buf += run.len, guest += run.len, len -= run.len;
+        guest += run.len, len -= run.len;
     }
     return 0;
 }
@@ -323,8 +329,10 @@ static int write_zero_bytes(struct qcow2 *q, u64 guest, u64 len, struct error *e
             break;
         bool already = run.kind == RUN_ZERO || run.kind == RUN_ZERO_ALLOCATED ||
                        (run.kind == RUN_UNALLOCATED && !q->block->backing_name);
+        struct iovec iov = {zeroes, run.len};
+        struct vector from = {&iov, 1, 0};
         if (!already)
-            r = write_locked(q, guest, zeroes, run.len, err);
+            r = write_locked(q, guest, &from, run.len, err);
         guest += run.len, len -= run.len;
     }
     free(zeroes);
@@ -359,18 +367,18 @@ static int zero_locked(struct qcow2 *q, u64 offset, u64 len, struct error *err)
 
 /* --- the driver's calls --- */
 
-static int qcow2_block_read(struct block *b, u64 offset, void *buf, size_t len, struct error *err)
+static int qcow2_block_read(struct block *b, u64 offset, struct vector *to, size_t len, struct error *err)
 {
     pthread_mutex_lock(&b->lock);
-    int r = qcow2_read_guest(b->impl, offset, buf, len, err);
+    int r = qcow2_read_guest(b->impl, offset, to, len, err);
     pthread_mutex_unlock(&b->lock);
     return r;
 }
 
-static int qcow2_block_write(struct block *b, u64 offset, const void *buf, size_t len, struct error *err)
+static int qcow2_block_write(struct block *b, u64 offset, struct vector *from, size_t len, struct error *err)
 {
     pthread_mutex_lock(&b->lock);
-    int r = write_locked(b->impl, offset, buf, len, err);
+    int r = write_locked(b->impl, offset, from, len, err);
     pthread_mutex_unlock(&b->lock);
     return r;
 }

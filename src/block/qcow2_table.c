@@ -126,15 +126,20 @@ void big_table_set(struct big_table *t, u64 index, u64 value)
 
 /* --- writing --- */
 
-int qcow2_write(struct qcow2 *q, u64 offset, const void *buf, u64 len, struct error *err)
+int qcow2_writev(struct qcow2 *q, u64 offset, struct vector *from, u64 len, struct error *err)
 {
-    int r;
     if (q->broken)
         return error_set(err, EIO, "%s: an earlier write failed, so it takes no more; check it with --repair",
                          q->block->path);
     q->unflushed = true;
-    r = store_write(q->store, offset, buf, len, err);
-    return r;
+    return store_writev(q->store, offset, from, len, err);
+}
+
+int qcow2_write(struct qcow2 *q, u64 offset, const void *buf, u64 len, struct error *err)
+{
+    struct iovec iov = {(void *)buf, len};
+    struct vector from = {&iov, 1, 0};
+    return qcow2_writev(q, offset, &from, len, err);
 }
 
 int qcow2_barrier(struct qcow2 *q, struct error *err)

@@ -20,11 +20,14 @@ struct block_queue {
 
 static int request_execute(struct block *b, const struct block_request *q, struct error *err)
 {
+    struct iovec whole = {q->buf, q->len};
+    const struct iovec *iov = q->iov ? q->iov : &whole;
+    unsigned count = q->iov ? q->iov_count : 1;
     switch (q->kind) {
     case BLOCK_READ:
-        return block_read(b, q->offset, q->buf, q->len, err);
+        return block_readv(b, q->offset, iov, count, q->len, err);
     case BLOCK_WRITE:
-        return block_write(b, q->offset, q->buf, q->len, err);
+        return block_writev(b, q->offset, iov, count, q->len, err);
     case BLOCK_WRITE_ZEROES:
         return block_write_zeroes(b, q->offset, q->len, err);
     case BLOCK_DISCARD:

@@ -17,7 +17,11 @@ enum block_request_kind { BLOCK_READ, BLOCK_WRITE, BLOCK_WRITE_ZEROES, BLOCK_DIS
 struct block_request {
     enum block_request_kind kind;
     u64 offset, len;
-    void *buf; /* for reading and writing */
+    /* For reading and writing: the buffers of `iov` in order, at least `len` bytes, or `buf` if `iov` is
+     * NULL. The list and what it names stay as they are until `done`. */
+    void *buf;
+    const struct iovec *iov;
+    unsigned iov_count;
     /* `result`: 0 or a negative errno. The request may be submitted again or freed from here. */
     void (*done)(struct block_request *request, int result, const struct error *err);
     void *opaque;

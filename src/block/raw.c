@@ -9,9 +9,9 @@ static int raw_open(struct block *b, const struct block_options *options, struct
     return store_size(b->store, &b->size, err);
 }
 
-static int raw_read(struct block *b, u64 offset, void *buf, size_t len, struct error *err)
+static int raw_read(struct block *b, u64 offset, struct vector *to, size_t len, struct error *err)
 {
-    return store_read(b->store, offset, buf, len, err);
+    return store_readv(b->store, offset, to, len, err);
 }
 
 /*
@@ -19,15 +19,17 @@ static int raw_read(struct block *b, u64 offset, void *buf, size_t len, struct e
  * time, with whatever backing file the header names. Only where the format was guessed: who says `raw` means
  * it.
  */
-static int check_masquerade(struct block *b, u64 offset, const u8 *buf, size_t len, struct error *err)
+static int check_masquerade(struct block *b, u64 offset, const struct vector *from, size_t len,
+                            struct error *err)
 {
+    struct vector at = *from;
     u8 head[SECTOR_SIZE];
     if (!b->probed || offset >= sizeof head)
         return 0;
     int r = store_read(b->store, 0, head, sizeof head, err);
     if (r < 0)
         return r;
-    memcpy(head + offset, buf, MIN(len, sizeof head - (size_t)offset));
+    vector_take(&at, head + offset, MIN(len, sizeof head - (size_t)offset));
     for (const struct block_ops *const *f = block_formats; *f; f++)
         if ((*f)->probe && (*f)->probe(head, sizeof head))
             return error_set(
@@ -38,10 +40,10 @@ static int check_masquerade(struct block *b, u64 offset, const u8 *buf, size_t l
     return 0;
 }
 
-static int raw_write(struct block *b, u64 offset, const void *buf, size_t len, struct error *err)
+static int raw_write(struct block *b, u64 offset, struct vector *from, size_t len, struct error *err)
 {
-    int r = check_masquerade(b, offset, buf, len, err);
-    return r < 0 ? r : store_write(b->store, offset, buf, len, err);
+    int r = check_masquerade(b, offset, from, len, err);
+    return r < 0 ? r : store_writev(b->store, offset, from, len, err);
 }
 
 static int raw_write_zeroes(struct block *b, u64 offset, u64 len, struct error *err)

@@ -8,6 +8,7 @@
 #define RING3_BLOCK_STORE_H
 
 #include "base/error.h"
+#include "block/vector.h"
 
 /* What the analyzer cannot see from outside of error.c: an error is negative. */
 #ifdef __clang_analyzer__
@@ -21,6 +22,9 @@ struct store_ops {
     int (*read)(struct store *store, u64 offset, void *buf, size_t len, struct error *err);
     /* Past the end: the file grows, with zeroes between. */
     int (*write)(struct store *store, u64 offset, const void *buf, size_t len, struct error *err);
+    /* The same with lists of buffers, whose position is moved; NULL: piece by piece. */
+    int (*readv)(struct store *store, u64 offset, struct vector *to, size_t len, struct error *err);
+    int (*writev)(struct store *store, u64 offset, struct vector *from, size_t len, struct error *err);
     /* What was written before is durable afterwards. */
     int (*flush)(struct store *store, struct error *err);
     int (*size)(struct store *store, u64 *out, struct error *err);
@@ -64,6 +68,8 @@ static inline int store_write(struct store *s, u64 offset, const void *buf, size
 {
     return s->ops->write(s, offset, buf, len, err);
 }
+int store_readv(struct store *s, u64 offset, struct vector *to, size_t len, struct error *err);
+int store_writev(struct store *s, u64 offset, struct vector *from, size_t len, struct error *err);
 static inline int store_flush(struct store *s, struct error *err)
 {
     return s->ops->flush(s, err);

@@ -77,6 +77,53 @@ static int file_write(struct store *s, u64 offset, const void *buf, size_t len, 
     return 0;
 }
 
+/* The buffers of one system call. */
+#define MAX_PIECES 64
+
+static int file_readv(struct store *s, u64 offset, struct vector *to, size_t len, struct error *err)
+{
+    struct file_store *f = file_of(s);
+    while (len) {
+        struct iovec iov[MAX_PIECES];
+        struct vector at = *to;
+        size_t n;
+        unsigned count = vector_slice(&at, MIN(len, GIB(1)), iov, MAX_PIECES, &n);
+        ssize_t got = preadv(f->fd, iov, (int)count, (off_t)offset);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return io_error(f, "reading", offset, err);
+        if (got == 0) {
+            vector_zero(to, len);
+            return 0;
+        }
+        vector_skip(to, (size_t)got);
+        offset += (u64)got, len -= (size_t)got;
+    }
+    return 0;
+}
+
+static int file_writev(struct store *s, u64 offset, struct vector *from, size_t len, struct error *err)
+{
+    struct file_store *f = file_of(s);
+    while (len) {
+        struct iovec iov[MAX_PIECES];
+        struct vector at = *from;
+        size_t n;
+        unsigned count = vector_slice(&at, MIN(len, GIB(1)), iov, MAX_PIECES, &n);
+        ssize_t put = pwritev(f->fd, iov, (int)count, (off_t)offset);
+        if (put < 0 && errno == EINTR)
+            continue;
+        if (put == 0)
+            errno = ENOSPC;
+        if (put <= 0)
+            return io_error(f, "writing", offset, err);
+        vector_skip(from, (size_t)put);
+        offset += (u64)put, len -= (size_t)put;
+    }
+    return 0;
+}
+
 static int file_flush(struct store *s, struct error *err)
 {
     struct file_store *f = file_of(s);
@@ -156,6 +203,8 @@ static void file_close(struct store *s)
 static const struct store_ops file_ops = {
     .read = file_read,
     .write = file_write,
+    .readv = file_readv,
+    .writev = file_writev,
     .flush = file_flush,
     .size = file_size,
     .truncate = file_truncate,
@@ -260,6 +309,30 @@ void store_close(struct store *store)
 {
     if (store)
         store->ops->close(store);
+}
+
+int store_readv(struct store *s, u64 offset, struct vector *to, size_t len, struct error *err)
+{
+    int r = 0;
+    if (s->ops->readv)
+        return s->ops->readv(s, offset, to, len, err);
+    for (size_t n; len && r == 0; offset += n, len -= n) {
+        u8 *buf = vector_next(to, len, &n);
+        r = s->ops->read(s, offset, buf, n, err);
+    }
+    return r;
+}
+
+int store_writev(struct store *s, u64 offset, struct vector *from, size_t len, struct error *err)
+{
+    int r = 0;
+    if (s->ops->writev)
+        return s->ops->writev(s, offset, from, len, err);
+    for (size_t n; len && r == 0; offset += n, len -= n) {
+        const u8 *buf = vector_next(from, len, &n);
+        r = s->ops->write(s, offset, buf, n, err);
+    }
+    return r;
 }
 
 int store_zero(struct store *store, u64 offset, u64 len, struct error *err)

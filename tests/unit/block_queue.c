@@ -82,6 +82,49 @@ static void test_requests_complete_once(void)
     free(jobs);
 }
 
+/* One request from and to scattered buffers, of odd sizes and some empty, across clusters. */
+static void test_scattered_buffers(void)
+{
+    static u8 from[20000], to[20000];
+    static const size_t sizes[] = {1, 0, 4095, 513, 7000, 0, 391, 8000};
+    struct block *b = image_create();
+    struct iovec out[ARRAY_LEN(sizes)], in[ARRAY_LEN(sizes)];
+    struct job job = {.completed = 0};
+    struct block_queue *queue;
+    size_t at = 0;
+    for (size_t i = 0; i < sizeof from; i++)
+        from[i] = (u8)(i * 7 + i / 251);
+    for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+        out[i] = (struct iovec){from + at, sizes[i]};
+        in[ARRAY_LEN(sizes) - 1 - i] = (struct iovec){to + sizeof to - at - sizes[i], sizes[i]};
+        at += sizes[i];
+    }
+    CHECK_EQ(at, sizeof from);
+    CHECK_EQ(block_queue_create(&queue, b, 2, &held, NULL), 0);
+    job.request = (struct block_request){.kind = BLOCK_WRITE,
+                                         .offset = 3333,
+                                         .len = sizeof from,
+                                         .iov = out,
+                                         .iov_count = ARRAY_LEN(out),
+                                         .done = job_done};
+    block_queue_submit(queue, &job.request);
+    block_queue_drain(queue);
+    CHECK_EQ(job.result, 0);
+    job.request.kind = BLOCK_READ;
+    job.request.iov = in;
+    block_queue_submit(queue, &job.request);
+    block_queue_drain(queue);
+    CHECK_EQ(job.result, 0);
+    CHECK(!memcmp(from, to, sizeof from));
+    job.request.len++; /* more than the buffers hold */
+    block_queue_submit(queue, &job.request);
+    block_queue_drain(queue);
+    CHECK_EQ(job.result, -EINVAL);
+    CHECK_EQ(job.completed, 3);
+    block_queue_destroy(queue);
+    CHECK_EQ(block_close(b, NULL), 0);
+}
+
 static void test_failures_are_reported(void)
 {
     struct block *b = image_create();
@@ -111,6 +154,7 @@ static void test_destroy_of_nothing(void)
 int main(void)
 {
     TAP_RUN(test_requests_complete_once);
+    TAP_RUN(test_scattered_buffers);
     TAP_RUN(test_failures_are_reported);
     TAP_RUN(test_destroy_of_nothing);
     return tap_done();

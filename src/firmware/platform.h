@@ -46,6 +46,13 @@
     }                       /* of PCI links A..D: level-triggered, shared */
 #define PC_ELCR_SECOND 0x0e /* ELCR of the second PIC: IRQ 9, 10, 11 are level-triggered */
 
+/* PCI slots on bus 0. Cards that come in any number (virtio) take the next free one from PC_SLOT_CARDS on. */
+#define PC_SLOT_HOST  0
+#define PC_SLOT_PIIX  1 /* functions: 0 PIIX3 ISA bridge, 1 PIIX3 IDE, 3 PIIX4 power management */
+#define PC_SLOT_VGA   2
+#define PC_SLOT_AHCI  3
+#define PC_SLOT_CARDS 4
+
 /* SLP_TYP of S5 (PM1 control, \_S5). */
 #define PC_SLP_TYP_S5 0
 

@@ -8,12 +8,10 @@
 
 #include <time.h>
 
-#include "devices/acpi/acpi_pm.h"
 #include "devices/char/i8042.h"
 #include "devices/char/uart.h"
 #include "devices/debug/debug_exit.h"
 #include "devices/debug/testdev.h"
-#include "devices/fwcfg/fw_cfg.h"
 #include "devices/irq/ioapic.h"
 #include "devices/irq/lapic.h"
 #include "devices/irq/pic.h"
@@ -22,8 +20,7 @@
 #include "devices/timer/pit.h"
 #include "devices/timer/rtc.h"
 #include "firmware/acpi_tables.h"
-#include "firmware/platform.h"
-#include "machine/internal.h"
+#include "machine/board_rows.h"
 
 /* --- wires ------------------------------------------------------------------------------------------ */
 
@@ -36,82 +33,41 @@ static void isa_irq_set(void *opaque, unsigned irq, bool level)
     irq_set(&ioapic, level);
 }
 
-static struct irq_line isa_irq(struct board *b, unsigned irq)
+struct irq_line board_isa_irq(struct board *b, unsigned irq)
 {
     return (struct irq_line){isa_irq_set, b, irq};
+}
+
+/* A reset of the processors alone is for firmware that goes on where it was; a machine without any starts
+ * over. */
+static void reset_requested(void *opaque, enum reset_kind kind)
+{
+    struct board *b = opaque;
+    machine_request_reset(b->machine);
+}
+
+struct reset_line board_reset_line(struct board *b)
+{
+    return (struct reset_line){reset_requested, b};
 }
 
 /* The IOAPIC's pins that no other device has: the HPET's timers may have them. */
 #define HPET_FIRST_PIN 20
 
-/* --- RAM -------------------------------------------------------------------------------------------- */
-
-#define LEGACY_HOLE_START 0xa0000ull /* VGA memory */
-#define LEGACY_HOLE_END   0xc0000ull
-
-static void ram_map(struct board *b, struct mem_region *region, const char *name, u64 gpa, u64 size,
-                    u64 offset)
-{
-    *region = (struct mem_region){.name = name,
-                                  .gpa = gpa,
-                                  .size = size,
-                                  .kind = MEM_RAM,
-                                  .block = b->ram_block,
-                                  .block_offset = offset};
-    if (size)
-        mem_map(b->env.mem, region);
-}
-
-static int ram_create(struct board *b, struct error *err)
-{
-    int rc = ram_layout_init(&b->ram, b->machine->config.memory, err);
-    if (!rc)
-        rc = ram_block_create(&b->ram_block, "guest memory", ram_layout_size(&b->ram), err);
-    if (rc)
-        return rc;
-    mem_map_begin(b->env.mem);
-    ram_map(b, &b->ram_base, "ram below 640K", 0, LEGACY_HOLE_START, 0);
-    ram_map(b, &b->ram_low, "ram below 4G", LEGACY_HOLE_END, b->ram.low_size - LEGACY_HOLE_END,
-            LEGACY_HOLE_END);
-    ram_map(b, &b->ram_high, "ram above 4G", RAM_HIGH_START, b->ram.high_size, b->ram.low_size);
-    mem_map_commit(b->env.mem);
-    return 0;
-}
-
-static void ram_destroy(struct board *b)
-{
-    ram_block_destroy(b->ram_block);
-}
+/* --- chips ------------------------------------------------------------------------------------------ */
 
 /* --- chips ------------------------------------------------------------------------------------------ */
 
-/* The rows' functions for a chip whose type, prefix and field in struct board have one name. */
-#define CHIP_DESTROY(chip)                                                                                   \
-    static void chip##_row_destroy(struct board *b)                                                          \
-    {                                                                                                        \
-        chip##_destroy(b->chip);                                                                             \
-    }
-#define CHIP_DESTROY_RESET(chip)                                                                             \
-    CHIP_DESTROY(chip)                                                                                       \
-    static void chip##_row_reset(struct board *b)                                                            \
-    {                                                                                                        \
-        if (b->chip)                                                                                         \
-            chip##_reset(b->chip);                                                                           \
-    }
-
-CHIP_DESTROY(lapic_bus)
-CHIP_DESTROY_RESET(pic)
-CHIP_DESTROY_RESET(ioapic)
-CHIP_DESTROY_RESET(hpet)
-CHIP_DESTROY_RESET(pit)
-CHIP_DESTROY_RESET(rtc)
-CHIP_DESTROY_RESET(i8042)
-CHIP_DESTROY_RESET(pci_bus)
-CHIP_DESTROY_RESET(fw_cfg)
-CHIP_DESTROY_RESET(uart)
-CHIP_DESTROY_RESET(acpi_pm)
-CHIP_DESTROY(debug_exit)
-CHIP_DESTROY_RESET(testdev)
+CHIP_DESTROY(static, lapic_bus)
+CHIP_DESTROY_RESET(static, pic)
+CHIP_DESTROY_RESET(static, ioapic)
+CHIP_DESTROY_RESET(static, hpet)
+CHIP_DESTROY_RESET(static, pit)
+CHIP_DESTROY_RESET(static, rtc)
+CHIP_DESTROY_RESET(static, i8042)
+CHIP_DESTROY_RESET(static, uart)
+CHIP_DESTROY(static, debug_exit)
+CHIP_DESTROY_RESET(static, testdev)
 
 static int lapic_bus_row_create(struct board *b, struct error *err)
 {
@@ -171,7 +127,7 @@ static int ioapic_row_create(struct board *b, struct error *err)
 static int hpet_row_create(struct board *b, struct error *err)
 {
     struct hpet_config config = {
-        .legacy = {isa_irq(b, PC_IRQ_PIT), isa_irq(b, PC_IRQ_RTC)},
+        .legacy = {board_isa_irq(b, PC_IRQ_PIT), board_isa_irq(b, PC_IRQ_RTC)},
         .msi = lapic_bus_msi(b->lapic_bus),
     };
     for (unsigned pin = HPET_FIRST_PIN; pin < IOAPIC_PINS; pin++) {
@@ -194,47 +150,14 @@ static int rtc_row_create(struct board *b, struct error *err)
     return rc;
 }
 
-/* A reset of the processors alone is for firmware that goes on where it was; a machine without any starts
- * over. */
-static void reset_requested(void *opaque, enum reset_kind kind)
-{
-    struct board *b = opaque;
-    machine_request_reset(b->machine);
-}
-
 static int i8042_row_create(struct board *b, struct error *err)
 {
     struct i8042_config config = {
-        .keyboard_irq = isa_irq(b, PC_IRQ_KEYBOARD),
-        .mouse_irq = isa_irq(b, PC_IRQ_MOUSE),
-        .reset = {reset_requested, b},
+        .keyboard_irq = board_isa_irq(b, PC_IRQ_KEYBOARD),
+        .mouse_irq = board_isa_irq(b, PC_IRQ_MOUSE),
+        .reset = board_reset_line(b),
     };
     return i8042_create(&b->i8042, &b->env, &config, err);
-}
-
-static int pci_bus_row_create(struct board *b, struct error *err)
-{
-    static const u8 link_irqs[PC_PCI_LINKS] = PC_PCI_LINK_IRQS;
-    struct pci_bus_config config = {.reset = {reset_requested, b}};
-    for (unsigned i = 0; i < PC_PCI_LINKS; i++)
-        config.links[i] = isa_irq(b, link_irqs[i]);
-    return pci_bus_create(&b->pci_bus, &b->env, &config, err);
-}
-
-static int fw_cfg_row_create(struct board *b, struct error *err)
-{
-    const struct machine_config *config = &b->machine->config;
-    int rc = fw_cfg_create(&b->fw_cfg, &b->env, err);
-    if (rc)
-        return rc;
-    rc = fw_cfg_set_int(b->fw_cfg, FW_CFG_RAM_SIZE, ram_layout_size(&b->ram), 8);
-    if (!rc)
-        rc = fw_cfg_set_int(b->fw_cfg, FW_CFG_NB_CPUS, config->cpus, 2);
-    if (!rc)
-        rc = fw_cfg_set_int(b->fw_cfg, FW_CFG_MAX_CPUS, config->cpus, 2);
-    if (!rc)
-        rc = fw_cfg_set_int(b->fw_cfg, FW_CFG_NOGRAPHIC, 1, 2);
-    return rc ? error_set(err, -rc, "out of memory for the firmware configuration device") : 0;
 }
 
 static void uart_write_console(void *opaque, const u8 *data, size_t len)
@@ -255,32 +178,10 @@ static int uart_row_create(struct board *b, struct error *err)
 {
     struct uart_config config = {
         .base = PC_COM1_BASE,
-        .irq = isa_irq(b, PC_IRQ_COM1),
+        .irq = board_isa_irq(b, PC_IRQ_COM1),
         .backend = {uart_write_console, uart_input_wanted, b},
     };
     return uart_create(&b->uart, &b->env, &config, err);
-}
-
-static void power_off(void *opaque)
-{
-    struct board *b = opaque;
-    machine_request_end(b->machine, MACHINE_POWEROFF, 0);
-}
-
-static int acpi_pm_row_create(struct board *b, struct error *err)
-{
-    struct acpi_pm_config config = {
-        .base = PC_PM_BASE,
-        .gpe_base = PC_GPE0_BASE,
-        .smi_cmd = PC_SMI_CMD,
-        .acpi_enable = PC_ACPI_ENABLE,
-        .acpi_disable = PC_ACPI_DISABLE,
-        .slp_typ_s5 = PC_SLP_TYP_S5,
-        .sci = isa_irq(b, PC_IRQ_SCI),
-        .power_off = power_off,
-        .opaque = b,
-    };
-    return acpi_pm_create(&b->acpi_pm, &b->env, &config, err);
 }
 
 static void debug_exit_written(void *opaque, u32 value)
@@ -303,7 +204,7 @@ static int testdev_row_create(struct board *b, struct error *err)
         return 0;
     struct irq_line lines[TESTDEV_LINES];
     for (unsigned i = 0; i < TESTDEV_LINES; i++)
-        lines[i] = i < 16 ? isa_irq(b, i) : ioapic_line(b->ioapic, i);
+        lines[i] = i < 16 ? board_isa_irq(b, i) : ioapic_line(b->ioapic, i);
     return testdev_create(&b->testdev, &b->env, lines, err);
 }
 
@@ -316,7 +217,7 @@ static const struct board_device {
     void (*destroy)(struct board *b);
     void (*reset)(struct board *b);
 } devices[] = {
-    {"RAM", ram_create, ram_destroy, NULL},
+    {"RAM", ram_row_create, ram_row_destroy, NULL},
     {"APIC bus", lapic_bus_row_create, lapic_bus_row_destroy, NULL},
     {"local APICs", apics_create, apics_destroy, apics_reset},
     {"8259 interrupt controllers", pic_row_create, pic_row_destroy, pic_row_reset},
@@ -343,7 +244,7 @@ int board_create(struct board *b, struct machine *m, struct error *err)
         if (rc)
             return rc;
     }
-    m->vm.ferr = isa_irq(b, PC_IRQ_FPU);
+    m->vm.ferr = board_isa_irq(b, PC_IRQ_FPU);
     lapic_set_virtual_wire(b->lapic[0]);
     return 0;
 }

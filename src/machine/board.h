@@ -1,6 +1,7 @@
 /*
  * The board: RAM and every chip of the PC, wired. Adding a device is a row in board.c's table, with a
- * function that creates it, one that destroys it and one that resets it.
+ * function that creates it, one that destroys it and one that resets it; they are in the file of their theme,
+ * board_*.c, and declared in board_rows.h.
  */
 #ifndef RING3_MACHINE_BOARD_H
 #define RING3_MACHINE_BOARD_H

@@ -16,7 +16,21 @@
 #include "cpu/engine.h"
 #include "loop/loop.h"
 
-#define MACHINE_MAX_INITRDS 32
+#define MACHINE_MAX_INITRDS  32
+#define MACHINE_MAX_DISKS    16
+#define MACHINE_MAX_FLOPPIES 2
+
+enum disk_bus { DISK_VIRTIO, DISK_IDE, DISK_AHCI, DISK_SCSI };
+
+/* One --disk or --cdrom. Those of a bus take its places in the order given. */
+struct machine_disk {
+    const char *file;   /* NULL: a CD drive without a medium */
+    const char *format; /* NULL: probed */
+    const char *serial; /* NULL: made up */
+    enum disk_bus bus;
+    bool cdrom;
+    bool readonly, snapshot;
+};
 
 /* All strings are borrowed and must outlive the machine. */
 struct machine_config {
@@ -24,14 +38,22 @@ struct machine_config {
     const char *initrd[MACHINE_MAX_INITRDS]; /* several: Multiboot modules, each "FILE [ARGS]" */
     unsigned initrd_count;
     const char *append;
-    u64 memory;            /* bytes */
-    unsigned cpus;         /* 1..VM_MAX_CPUS */
-    const char *cpu_model; /* NULL: the default */
-    const char *engine;    /* NULL: the default */
-    unsigned timeout;      /* seconds; 0: none */
-    int exit_port;         /* isa-debug-exit; -1: none */
-    bool testdev;          /* pc-testdev */
-    u64 trace_topics;      /* bit per enum trace_topic */
+    const char *firmware; /* NULL: none with a kernel, else "bios"; "bios", "uefi", or a file */
+    const char *nvram;    /* UEFI's variables; NULL: kept nowhere */
+    const char *boot; /* "disk,cdrom,floppy", each of them once or not at all, and "menu"; NULL: as listed */
+    const char *vga;  /* "std" or "none"; NULL: "std" with firmware, else "none" */
+    struct machine_disk disks[MACHINE_MAX_DISKS];
+    unsigned disk_count;
+    const char *floppies[MACHINE_MAX_FLOPPIES]; /* NULL: no medium */
+    bool rng;                                   /* virtio-rng */
+    u64 memory;                                 /* bytes */
+    unsigned cpus;                              /* 1..VM_MAX_CPUS */
+    const char *cpu_model;                      /* NULL: the default */
+    const char *engine;                         /* NULL: the default */
+    unsigned timeout;                           /* seconds; 0: none */
+    int exit_port;                              /* isa-debug-exit; -1: none */
+    bool testdev;                               /* pc-testdev */
+    u64 trace_topics;                           /* bit per enum trace_topic */
 };
 
 enum machine_end {

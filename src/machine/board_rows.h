@@ -1,0 +1,50 @@
+/*
+ * The functions behind the rows of board.c's device table, and what the files that hold them share. All with
+ * the machine lock held.
+ *
+ * A `create` may leave half-made things behind when it fails; its `destroy` is called also then, and accepts
+ * that nothing was made. A `reset` is power-on reset.
+ */
+#ifndef RING3_MACHINE_BOARD_ROWS_H
+#define RING3_MACHINE_BOARD_ROWS_H
+
+#include "devices/reset.h"
+#include "firmware/platform.h"
+#include "machine/board.h"
+#include "machine/internal.h"
+
+/* ISA interrupt n: the PIC's and the IOAPIC's pins. */
+struct irq_line board_isa_irq(struct board *b, unsigned irq);
+/* A device asks for a reset of the machine. */
+struct reset_line board_reset_line(struct board *b);
+
+/* The rows' functions for a chip whose type, prefix and field in struct board have one name. `scope`: static,
+ * or nothing for those declared below. */
+#define CHIP_DESTROY(scope, chip)                                                                            \
+    scope void chip##_row_destroy(struct board *b)                                                           \
+    {                                                                                                        \
+        chip##_destroy(b->chip);                                                                             \
+    }
+#define CHIP_DESTROY_RESET(scope, chip)                                                                      \
+    CHIP_DESTROY(scope, chip)                                                                                \
+    scope void chip##_row_reset(struct board *b)                                                             \
+    {                                                                                                        \
+        if (b->chip)                                                                                         \
+            chip##_reset(b->chip);                                                                           \
+    }
+
+#define ROW_DECLARE(chip)                                                                                    \
+    int chip##_row_create(struct board *b, struct error *err);                                               \
+    void chip##_row_destroy(struct board *b);                                                                \
+    void chip##_row_reset(struct board *b)
+
+/* board_chipset.c */
+int ram_row_create(struct board *b, struct error *err);
+void ram_row_destroy(struct board *b);
+ROW_DECLARE(pci_bus);
+ROW_DECLARE(acpi_pm);
+
+/* board_firmware.c */
+ROW_DECLARE(fw_cfg);
+
+#endif

@@ -44,6 +44,7 @@ static int open_layer(struct block **out, struct store *store, const char *path,
     b->store = store;
     b->readonly = options->readonly || store->readonly;
     b->probed = !options->format;
+    b->threads = options->threads;
     b->ops = options->format ? block_format_find(options->format, err) : format_probe(store, err);
     r = b->ops ? b->ops->open(b, options, err) : -EINVAL;
     if (r < 0) {
@@ -213,6 +214,26 @@ int block_write(struct block *b, u64 offset, const void *buf, size_t len, struct
 {
     struct iovec iov = {(void *)buf, len};
     return block_writev(b, offset, &iov, 1, len, err);
+}
+
+bool block_direct_begin(struct block *b, enum block_request_kind kind, u64 offset, u64 len,
+                        const struct iovec *iov, unsigned iov_count, struct block_direct *direct)
+{
+    bool transfers = kind == BLOCK_READ || kind == BLOCK_WRITE;
+    if (!b->ops->direct_begin || (!transfers && kind != BLOCK_FLUSH) || (transfers && !len))
+        return false;
+    if (kind == BLOCK_READ ? check_range(b, offset, len, NULL) < 0 : check_write(b, offset, len, NULL) < 0)
+        return false;
+    if (transfers && check_buffers(b, iov, iov_count, len, NULL) < 0)
+        return false;
+    *direct = (struct block_direct){.block = b};
+    return b->ops->direct_begin(b, kind, offset, len, direct);
+}
+
+void block_direct_end(struct block_direct *direct, enum block_request_kind kind)
+{
+    if (direct->block->ops->direct_end)
+        direct->block->ops->direct_end(direct, kind);
 }
 
 int block_write_zeroes(struct block *b, u64 offset, u64 len, struct error *err)

@@ -33,6 +33,7 @@ struct block_options {
     bool readonly;
     bool unlocked;   /* look at an image that is in use */
     bool no_backing; /* do not open the backing file (info, check); reading what it holds then fails */
+    bool threads;    /* requests are carried out by threads even where io_uring is there */
     bool inspect; /* change nothing by opening (no clearing of flags, no automatic repair), and open what is
                      marked corrupt */
 };
@@ -52,6 +53,23 @@ struct block_extent {
     unsigned depth;  /* 0: the top layer; from block_map_chain */
 };
 
+enum block_request_kind { BLOCK_READ, BLOCK_WRITE, BLOCK_WRITE_ZEROES, BLOCK_DISCARD, BLOCK_FLUSH };
+
+/* Guest bytes `first` to `last` in use by a request; the driver's (qcow2_claim.c). */
+struct block_claim {
+    struct block_claim *next, *prev;
+    u64 first, last;
+    bool exclusive;
+};
+
+/* A request that is one transfer between its buffers and one run of a store's bytes. */
+struct block_direct {
+    struct block *block; /* the layer that has the bytes */
+    struct store *store; /* NULL: nothing to transfer, a read gives zeroes */
+    u64 offset;          /* in the store */
+    struct block_claim claim;
+};
+
 struct block_ops {
     const char *name; /* the format's */
     /* Do these first bytes of a file look like one? NULL: never probed. */
@@ -66,6 +84,12 @@ struct block_ops {
     int (*flush)(struct block *block, struct error *err);
     int (*resize)(struct block *block, u64 size, struct error *err);
     int (*map)(struct block *block, u64 offset, u64 len, struct block_extent *out, struct error *err);
+    /* The asynchronous way past read, write and flush, for what needs neither waiting nor a change of
+     * metadata: says what to transfer. False: not now, call the other. What succeeded is given back by
+     * direct_end, from any thread, once the transfer has ended. NULL: never possible. */
+    bool (*direct_begin)(struct block *block, enum block_request_kind kind, u64 offset, u64 len,
+                         struct block_direct *out);
+    void (*direct_end)(struct block_direct *direct, enum block_request_kind kind); /* NULL: nothing to do */
     /* Writes back what is cached and frees impl; accepts a half-opened one. */
     int (*close)(struct block *block, struct error *err);
 };
@@ -80,7 +104,8 @@ struct block {
     char *backing_format; /* NULL: to be probed */
     u64 size;             /* bytes that the guest sees */
     bool readonly;
-    bool probed; /* the format was guessed, not given */
+    bool probed;  /* the format was guessed, not given */
+    bool threads; /* see block_options */
     pthread_mutex_t lock;
 };
 
@@ -106,6 +131,11 @@ int block_readv(struct block *block, u64 offset, const struct iovec *iov, unsign
                 struct error *err);
 int block_writev(struct block *block, u64 offset, const struct iovec *iov, unsigned iov_count, size_t len,
                  struct error *err);
+/* See block_ops.direct_begin; `direct->block` gets the layer. */
+bool block_direct_begin(struct block *block, enum block_request_kind kind, u64 offset, u64 len,
+                        const struct iovec *iov, unsigned iov_count, struct block_direct *direct);
+void block_direct_end(struct block_direct *direct, enum block_request_kind kind);
+
 /* The range reads as zeroes afterwards. */
 int block_write_zeroes(struct block *block, u64 offset, u64 len, struct error *err);
 /* The range is not needed: each sector of it reads as zeroes or as before. */

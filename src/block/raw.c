@@ -86,6 +86,17 @@ static int raw_map(struct block *b, u64 offset, u64 len, struct block_extent *ou
     return 0;
 }
 
+static bool raw_direct_begin(struct block *b, enum block_request_kind kind, u64 offset, u64 len,
+                             struct block_direct *out)
+{
+    (void)len;
+    if (kind == BLOCK_WRITE && b->probed && offset < SECTOR_SIZE)
+        return false;
+    out->store = b->store;
+    out->offset = offset;
+    return true;
+}
+
 static int raw_close(struct block *b, struct error *err)
 {
     return b->readonly ? 0 : store_flush(b->store, err);
@@ -101,5 +112,6 @@ const struct block_ops block_raw = {
     .flush = raw_flush,
     .resize = raw_resize,
     .map = raw_map,
+    .direct_begin = raw_direct_begin,
     .close = raw_close,
 };

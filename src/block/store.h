@@ -36,6 +36,8 @@ struct store_ops {
     int (*reserve)(struct store *store, u64 offset, u64 len, struct error *err);
     /* How far from `offset` the file has data, or a hole; *len is at least 1 and may end early. */
     int (*extent)(struct store *store, u64 offset, u64 *len, bool *data);
+    /* A descriptor to read and write the same bytes with, at the same offsets; NULL: there is none. */
+    int (*descriptor)(struct store *store);
     void (*close)(struct store *store);
 };
 

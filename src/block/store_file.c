@@ -191,6 +191,11 @@ static int file_extent(struct store *s, u64 offset, u64 *len, bool *data)
     return 0;
 }
 
+static int file_descriptor(struct store *s)
+{
+    return file_of(s)->fd;
+}
+
 static void file_close(struct store *s)
 {
     struct file_store *f = file_of(s);
@@ -211,6 +216,7 @@ static const struct store_ops file_ops = {
     .punch = file_punch,
     .reserve = file_reserve,
     .extent = file_extent,
+    .descriptor = file_descriptor,
     .close = file_close,
 };
 

@@ -51,4 +51,18 @@ static inline void drive_submit(struct drive *drive, struct block_request *reque
     block_queue_submit(drive->queue, request);
 }
 
+/* Around several submissions, or one whose answer the guest waits for: they go to the host together, and what
+ * has ended by then (what is in the host's page cache mostly has) is completed from within drive_end. So
+ * `done` of a request that is submitted in between may be called before drive_end returns, never before
+ * drive_end is called. The medium is there. */
+static inline void drive_begin(struct drive *drive)
+{
+    block_queue_begin(drive->queue);
+}
+
+static inline void drive_end(struct drive *drive)
+{
+    block_queue_end(drive->queue);
+}
+
 #endif

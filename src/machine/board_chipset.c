@@ -1,5 +1,6 @@
 /* The chip set: RAM, the PCI bus with its bridges, power management. */
 #include "devices/acpi/acpi_pm.h"
+#include "devices/irq/lapic.h"
 #include "devices/pci/pci.h"
 #include "machine/board_rows.h"
 
@@ -49,7 +50,7 @@ void ram_row_destroy(struct board *b)
 int pci_bus_row_create(struct board *b, struct error *err)
 {
     static const u8 link_irqs[PC_PCI_LINKS] = PC_PCI_LINK_IRQS;
-    struct pci_bus_config config = {.reset = board_reset_line(b)};
+    struct pci_bus_config config = {.reset = board_reset_line(b), .msi = lapic_bus_msi(b->lapic_bus)};
     for (unsigned i = 0; i < PC_PCI_LINKS; i++)
         config.links[i] = board_isa_irq(b, link_irqs[i]);
     return pci_bus_create(&b->pci_bus, &b->env, &config, err);

@@ -33,6 +33,11 @@ struct mem_space *pci_bus_mem(struct pci_bus *bus)
     return bus->env.mem;
 }
 
+const struct msi_sink *pci_bus_msi(const struct pci_bus *bus)
+{
+    return &bus->config.msi;
+}
+
 void pci_bus_drive_link(struct pci_bus *bus, const struct pci_function *f, bool level)
 {
     unsigned pin = f->config[PCI_INTERRUPT_PIN] - 1u;
@@ -157,7 +162,7 @@ static int pci_function_check(const void *dev, const void *state, struct error *
             return error_set(err, EINVAL, "pci: the saved state of %02x.%x is of another device than %s",
                              f->slot, f->function, f->name);
     }
-    return 0;
+    return pci_msi_check(f, s->config, err);
 }
 
 static void pci_function_load(void *dev, const void *state)
@@ -192,7 +197,10 @@ int pci_add(struct pci_bus *bus, struct pci_function *f, unsigned slot, unsigned
     if (bus->functions[slot][function])
         return error_set(err, EBUSY, "PCI slot %u.%u already has a %s: choose another one", slot, function,
                          bus->functions[slot][function]->name);
-    int rc = state_set_add(bus->env.state, &pci_function_desc, f, slot * PCI_FUNCTIONS + function);
+    u32 instance = slot * PCI_FUNCTIONS + function;
+    int rc = state_set_add(bus->env.state, &pci_function_desc, f, instance);
+    if (!rc)
+        rc = pci_msi_register(f, bus->env.state, instance);
     if (rc < 0)
         return error_set(err, -rc, "no memory for the saved state of %s", f->name);
     f->bus = bus;

@@ -2,6 +2,7 @@
 #include "devices/pci/pci_impl.h"
 
 #include "base/bytes.h"
+#include "devices/pci/msi.h"
 
 enum bar_bit { BAR_IO = BIT(0), BAR_64BIT = BIT(2), BAR_PREFETCH = BIT(3), BAR_FLAGS = 0xf };
 
@@ -178,7 +179,7 @@ void pci_set_intx(struct pci_function *f, bool level)
     bool off = config_get(f, PCI_COMMAND, 2) & PCI_COMMAND_INTX_OFF;
     f->intx_level = level;
     config_set(f, PCI_STATUS, 2, status | (level ? PCI_STATUS_INTX : 0));
-    bool pin = level && !off && f->bus;
+    bool pin = level && !off && !pci_msi_is_enabled(f) && !pci_msix_is_enabled(f) && f->bus;
     if (pin == f->intx_pin || !f->config[PCI_INTERRUPT_PIN])
         return;
     f->intx_pin = pin;
@@ -202,6 +203,7 @@ void pci_function_write(struct pci_function *f, unsigned offset, unsigned size, 
         f->config[at] &= (u8) ~(v & f->clearable[at]);
     }
     pci_function_update(f);
+    pci_msi_written(f);
     if (f->config_written)
         f->config_written(f, offset, size);
 }
@@ -214,6 +216,7 @@ void pci_function_reset(struct pci_function *f)
     for (unsigned i = PCI_BAR0; i < PCI_BAR0 + 4 * PCI_BARS; i++)
         f->config[i] &= (u8)~f->writable[i];
     f->intx_level = false;
+    pci_msi_reset(f);
     if (f->bus)
         pci_function_update(f);
 }

@@ -86,6 +86,8 @@ struct pci_function {
     struct pci_bar bar[PCI_BARS];
     bool intx_level; /* what the function drives; the pin follows unless INTX_OFF */
     bool intx_pin;
+    u8 msi_capability; /* msi.h's: offset, 0: none */
+    struct pci_msix *msix;
     /* Told after a write to [offset, offset + size) of the configuration space, BARs being in place; may be
      * NULL. */
     void (*config_written)(struct pci_function *f, unsigned offset, unsigned size);
@@ -116,6 +118,7 @@ void pci_function_reset(struct pci_function *f);
 struct pci_bus_config {
     struct irq_line links[PCI_PINS]; /* PIRQA..PIRQD: a slot's pins are swizzled over them; shared, level */
     struct reset_line reset;
+    struct msi_sink msi;
 };
 
 int pci_bus_create(struct pci_bus **out, const struct device_env *env, const struct pci_bus_config *config,

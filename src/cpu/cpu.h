@@ -227,7 +227,7 @@ struct vcpu {
     u64 rip_mask;
     u64 asid_tag;         /* low 12 bits of the TLB tags of the current address space */
     struct tlb *tlb;      /* MMU_INDEX_COUNT - 1 of them: [MMU_USER_ALIGN] has none */
-    u64 engine_words[24]; /* the engine's own, at a fixed distance from the registers for generated code */
+    u64 engine_words[128]; /* the engine's own, at a fixed distance from the registers for generated code */
 
     _Atomic(u32) events; /* enum vcpu_event */
     u32 event_mask;      /* derived: events that count now (EVENT_INTR only while IF = 1) */

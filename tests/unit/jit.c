@@ -74,6 +74,62 @@ static void test_remap(void)
     CHECK_EQ(v->gpr[RAX] & 0xff, 2);
 }
 
+/* 32-bit code: short INC and DEC, addresses that wrap, offsets without ModRM, 16 bits beside 32. */
+GUEST(code32, 32,
+      "nop; mov $0x20000, %ebx; mov %ebx, 0x20010; mov 0x20010, %eax; inc %eax; dec %bx; mov $-16, %ecx\n"
+      "mov %eax, 0x20024(%ecx); push %ecx; call 1f; pop %edx; add 4(%ebx,%ecx), %edi; hlt\n"
+      "1: movl $5, 0x1ffff - 16 + 4 - 0x1ffff(%ebx); mov (%esp), %esi; ret");
+static void test_code32(void)
+{
+    CHECK_EQ(RUN(g, v, 32, code32), -1);
+    CHECK_EQ(v->gpr[RAX], 0x20001);
+    CHECK_EQ(v->gpr[RBX], 0x2ffff);
+    CHECK_EQ(v->gpr[RDX], 0xfffffff0);
+    CHECK_EQ(v->gpr[RDI], 5);
+    CHECK_EQ(v->gpr[RSP], GUEST_STACK);
+    CHECK_EQ(load_le32(guest_ptr(g, 0x20014)), 0x20001);
+}
+
+/* Bases and limits; the second time round the same code, in the same place, with other segments. */
+GUEST(
+    segments, 32,
+    "nop; 1: mov %ebx, %fs:(%edi); mov (%edi), %eax; mov %es:(%edi), %ecx; add %fs:0(%edi), %edx; push %ebx\n"
+    "pop %esi; 2: hlt");
+static void run_segments(u64 fs, u64 ds, u32 limit)
+{
+    guest_mode32(g, v);
+    guest_load(g, GUEST_CODE, segments, segments_end);
+    v->seg[FS].base = fs;
+    v->seg[FS].limit = limit;
+    v->seg[DS].base = ds;
+    v->seg[ES].base = ds + 4;
+    v->gpr[RDI] = 8;
+    v->gpr[RBX] = 0x1234;
+    store_le32(guest_ptr(g, ds + 8), 0x11);
+    store_le32(guest_ptr(g, ds + 12), 0x22);
+}
+static void test_segments(void)
+{
+    for (unsigned i = 0; i < 3; i++) {
+        run_segments(0x20000, i ? 0x21000 : 0, 11);
+        CHECK_EQ(guest_run(v), -1);
+        CHECK_EQ(v->gpr[RAX], 0x11);
+        CHECK_EQ(v->gpr[RCX], 0x22);
+        CHECK_EQ(v->gpr[RDX], 0x1234);
+        CHECK_EQ(v->gpr[RSI], 0x1234);
+        CHECK_EQ(load_le32(guest_ptr(g, 0x20008)), 0x1234);
+    }
+    run_segments(0x20000, 0, 10);
+    CHECK_EQ(guest_run(v), 13);
+    CHECK_EQ(load_le32(guest_ptr(g, (u32)v->gpr[RSP] + 4)), GUEST_CODE + 1);
+    run_segments(0x20000, 0, 0xffffffff);
+    v->seg[FS].attr &= (u16)~SEG_WRITABLE;
+    CHECK_EQ(guest_run(v), 13);
+    run_segments(0x20000, 0, 0xffffffff);
+    v->seg[SS].limit = GUEST_STACK - 5;
+    CHECK_EQ(guest_run(v), -2); /* #SS, which cannot be delivered */
+}
+
 static void *kick_soon(void *arg)
 {
     usleep(20000);
@@ -102,6 +158,8 @@ int main(void)
     TAP_RUN(test_modify_same_block);
     TAP_RUN(test_modify_by_alias);
     TAP_RUN(test_remap);
+    TAP_RUN(test_code32);
+    TAP_RUN(test_segments);
     TAP_RUN(test_kick);
     guest_destroy(g);
     return tap_done();

@@ -27,7 +27,7 @@ static void read_block(struct translation *t, const u8 *hva)
             return;
         memcpy(t->code + t->len, bytes, insn->len);
         t->len += insn->len;
-        t->rip[++t->count] = rip + t->len;
+        t->rip[++t->count] = t->code32 ? (u32)(rip + t->len) : rip + t->len;
         if (ends_block(insn))
             return;
     }
@@ -139,6 +139,8 @@ struct block *block_translate(struct jit *j, const u8 *hva)
     const u8 *start = t.e.p;
     t.b = cache_block(j);
     t.b->rip = j->v->rip;
+    t.b->mode = j->mode;
+    t.code32 = j->mode & MODE_32;
     t.b->hva = hva;
     if (!translate(&t, hva)) {
         cache_unblock(j, t.b);

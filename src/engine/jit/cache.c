@@ -108,10 +108,10 @@ void cache_commit(struct jit *j, const struct emitter *e)
     j->used = ALIGN_UP((size_t)(e->p - j->rw), 16);
 }
 
-struct block *cache_find(const struct jit *j, const u8 *hva, u64 rip)
+struct block *cache_find(const struct jit *j, const u8 *hva, u64 rip, unsigned mode)
 {
     for (struct block *b = *bucket_of(j, hva, rip); b; b = b->next)
-        if (b->hva == hva && b->rip == rip)
+        if (b->hva == hva && b->rip == rip && b->mode == mode)
             return b;
     return NULL;
 }
@@ -144,7 +144,7 @@ static void unhash(struct jit *j, struct block *b)
         at = &(*at)->next;
     *at = b->next;
     struct jit_jump *jump = cache_jump(j, b->rip);
-    if (jump->rip == b->rip)
+    if (jump->key == cache_key(b->rip, b->mode))
         *jump = (struct jit_jump){0};
 }
 

@@ -140,10 +140,34 @@ void emit_jump_to(struct emitter *e, unsigned opcode, const u8 *target)
         emit_aim(site, e->to_exec, target);
 }
 
+/* 40h..4Fh: REX prefixes in 64-bit code. */
+static bool is_short_inc_dec(const struct insn *insn)
+{
+    return insn->encoding == ENC_LEGACY && insn->map == 0 && (insn->opcode & 0xf0) == 0x40;
+}
+
+static void emit_inc_dec(struct emitter *e, const struct insn *insn, unsigned host)
+{
+    if (insn->opnd[0].size == 2)
+        emit_u8(e, 0x66);
+    if (host >= 8)
+        emit_u8(e, 0x41);
+    emit_u8(e, 0xff);
+    emit_u8(e, 0xc0 | (insn->opcode & 8) | (host & 7));
+}
+
+/* 64-bit registers: outside 64-bit mode VEX.W does not ask for them. */
+static bool is_wide(const struct insn *insn)
+{
+    return insn->w && (insn->mode & DECODE_BITS) == DECODE_64;
+}
+
 bool emit_can_recode(const struct insn *insn)
 {
     if (insn->encoding == ENC_EVEX || insn->map > 3)
         return false;
+    if (is_short_inc_dec(insn))
+        return true;
     for (unsigned i = 0; i < insn->nopnds; i++) {
         const struct opnd *o = &insn->opnd[i];
         enum insn_field field = insn_opnd_field(insn, i);
@@ -210,7 +234,7 @@ static void emit_legacy_opcode(struct emitter *e, const struct insn *insn, const
         emit_u8(e, 0x66);
     if (insn->pp > 1)
         emit_u8(e, mandatory[insn->pp]);
-    unsigned rex = (insn->w ? 8 : 0);
+    unsigned rex = (is_wide(insn) ? 8 : 0);
     if (insn->has_modrm)
         rex |= (f->reg >> 3) << 2 | f->rm >> 3;
     if (rex || f->force_rex)
@@ -219,14 +243,14 @@ static void emit_legacy_opcode(struct emitter *e, const struct insn *insn, const
         emit_u8(e, 0x0f);
     if (insn->map > 1)
         emit_u8(e, insn->map == 2 ? 0x38 : 0x3a);
-    emit_u8(e, insn->opcode);
+    emit_u8(e, !insn->map && insn->opcode == 0x82 ? 0x80 : insn->opcode); /* 82h: outside 64-bit mode only */
 }
 
 static void emit_vex_opcode(struct emitter *e, const struct insn *insn, const struct fields *f)
 {
     emit_u8(e, 0xc4);
     emit_u8(e, (f->reg >> 3 ? 0 : 0x80) | 0x40 | (f->rm >> 3 ? 0 : 0x20) | insn->map);
-    emit_u8(e, (unsigned)insn->w << 7 | (~f->vvvv & 15) << 3 | (unsigned)insn->vl << 2 | insn->pp);
+    emit_u8(e, (unsigned)is_wide(insn) << 7 | (~f->vvvv & 15) << 3 | (unsigned)insn->vl << 2 | insn->pp);
     emit_u8(e, insn->opcode);
 }
 
@@ -241,6 +265,10 @@ static void emit_immediate(struct emitter *e, const struct insn *insn)
 
 void emit_recode(struct emitter *e, const struct insn *insn, const struct recode *r)
 {
+    if (is_short_inc_dec(insn)) {
+        emit_inc_dec(e, insn, r->host[0]);
+        return;
+    }
     struct fields f = fields_of(insn, r);
     if (insn->encoding == ENC_VEX)
         emit_vex_opcode(e, insn, &f);

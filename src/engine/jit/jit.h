@@ -2,8 +2,9 @@
  * The dynamic binary translator. EXPERIMENTAL: complete for what it takes on, but it does not take on
  * everything yet.
  *
- * 64-bit code is translated block by block; every other mode, and every instruction that lower.c's table does
- * not have, is executed by interp_step, one at a time.
+ * 64-bit code and 32-bit protected-mode code (compatibility mode too) whose code segment is flat are
+ * translated block by block. Other code runs in the interpreter's loop; an instruction that lower.c's table
+ * does not have is one call of interp_step.
  *
  * Registers while translated code runs: guest rAX rCX rDX rBX rBP rSI rDI R8 R12..R15 are in the host
  * registers of the same names; guest RSP is in host R9; guest R9, R10, R11 stay in v->gpr. Host R10, R11 are
@@ -17,7 +18,7 @@
  * nothing: it is executed again, wholly, by the interpreter. Translated code never raises and never faults.
  *     The one inexactness: arithmetic flags that were dead at such an instruction have arbitrary values in
  * the frame of the fault that it raises. Going on after the fault cannot tell.
- *  3. A block lies within one guest page; its key is (host address of its code, RIP). It depends on no
+ *  3. A block lies within one guest page; its key is (host address of its code, RIP, mode). It depends on no
  * mapping but its own: direct jumps are chained within the page only, all others look their target up through
  * the exec TLB, so every TLB flush is obeyed and nothing here has to be flushed with it. CPL and rights are
  * in the TLB that v->engine_words point to, not in the code.
@@ -55,12 +56,26 @@ enum jit_word {
     WORD_T2,
     WORD_T3,
     WORD_T4,
+    WORD_MODE,  /* what a RIP is xor-ed with to look it up: the mode's part of the key */
+    WORD_LIMIT, /* [SREG_COUNT], outside 64-bit mode: the first offset behind the segment; 0 if not plain data
+                 */
+    WORD_LIMIT_END = WORD_LIMIT + SREG_COUNT,
 };
-#define AT_WORD(w) ((u32)offsetof(struct vcpu, engine_words) + 8u * (w))
-#define AT_GPR(r)  ((u32)offsetof(struct vcpu, gpr) + 8u * (r))
-#define AT_RIP     ((u32)offsetof(struct vcpu, rip))
-#define AT_RFLAGS  ((u32)offsetof(struct vcpu, rflags))
-#define AT_ASID    ((u32)offsetof(struct vcpu, asid_tag))
+
+/* What a translation depends on besides its bytes and address. */
+enum jit_mode {
+    MODE_32 = BIT(0),   /* 32-bit code and stack, CS flat; else 64-bit code */
+    MODE_USER = BIT(1), /* CPL 3 */
+    MODE_DS = BIT(2),   /* 32-bit code: the segment is not flat, its limit and base count */
+    MODE_ES = BIT(3),
+    MODE_SS = BIT(4),
+};
+#define AT_WORD(w)  ((u32)offsetof(struct vcpu, engine_words) + 8u * (w))
+#define AT_GPR(r)   ((u32)offsetof(struct vcpu, gpr) + 8u * (r))
+#define AT_RIP      ((u32)offsetof(struct vcpu, rip))
+#define AT_RFLAGS   ((u32)offsetof(struct vcpu, rflags))
+#define AT_ASID     ((u32)offsetof(struct vcpu, asid_tag))
+#define AT_LIMIT(s) AT_WORD(WORD_LIMIT + (s))
 #define AT_SEG_BASE(s)                                                                                       \
     ((u32)(offsetof(struct vcpu, seg) + sizeof(struct segreg) * (s) + offsetof(struct segreg, base)))
 
@@ -88,13 +103,14 @@ struct block {
     struct block *next_page; /* in the page's */
     struct link link[2];
     u16 len; /* bytes of guest code */
+    u8 mode; /* enum jit_mode */
 };
 
 /* What indirect jumps find without help: direct-mapped by RIP. */
 #define JUMP_BITS  12
 #define JUMP_COUNT (1u << JUMP_BITS)
 struct jit_jump {
-    u64 rip;
+    u64 key; /* RIP ^ WORD_MODE */
     const u8 *hva, *code;
     u64 unused;
 };
@@ -109,6 +125,8 @@ struct jit_thunks {
 struct jit {
     struct vcpu *v;
     struct jit_vm *vm;
+    u8 mode; /* now: enum jit_mode; valid if translatable */
+    bool translatable;
     /* Code memory. */
     int fd;
     u8 *rw, *rx;
@@ -136,7 +154,7 @@ void cache_destroy(struct jit *j);
 #define TRANSLATION_MAX (64u << 10)
 void cache_begin(struct jit *j, struct emitter *e);
 void cache_commit(struct jit *j, const struct emitter *e);
-struct block *cache_find(const struct jit *j, const u8 *hva, u64 rip);
+struct block *cache_find(const struct jit *j, const u8 *hva, u64 rip, unsigned mode);
 /* A block that is not in the tables yet, and its insertion. */
 struct block *cache_block(struct jit *j);
 void cache_unblock(struct jit *j, struct block *b); /* the last one, unused */
@@ -144,6 +162,12 @@ void cache_insert(struct jit *j, struct block *b);
 void cache_drop_page(struct jit *j, const u8 *page);
 void cache_flush(struct jit *j);
 struct jit_jump *cache_jump(const struct jit *j, u64 rip);
+/* RIPs of different modes never give the same key: outside 64-bit mode bits 63:32 are free, in it bits 63:48
+ * are copies of bit 47. */
+static inline u64 cache_key(u64 rip, unsigned mode)
+{
+    return rip ^ (u64)mode << 48;
+}
 
 /* thunk.c: the way in and out. */
 void thunks_emit(struct jit *j, struct emitter *e);
@@ -167,7 +191,7 @@ bool jit_step(struct vcpu *v, u32 id_len);
 /* host.c: makes gs:0 the vCPU, on this thread; can the engine work here? */
 void jit_bind_thread(struct vcpu *v);
 int jit_probe(struct error *err);
-/* The words that depend on the rights. */
+/* The words that depend on the mode and the rights. */
 void jit_update_words(struct vcpu *v);
 
 #endif

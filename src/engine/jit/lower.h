@@ -33,6 +33,7 @@ struct translation {
     u32 live[BLOCK_MAX + 1]; /* arithmetic flags that are needed from this instruction on */
     u8 code[BLOCK_MAX * INSN_MAX_LEN];
     unsigned len;
+    bool code32;
     bool ended; /* the last instruction has left the block */
     struct tail tail[4 * BLOCK_MAX];
 };
@@ -48,6 +49,10 @@ struct address {
     s64 disp;
 };
 struct address address_of(const struct translation *t, unsigned i);
+/* Of a register's contents plus `disp`, in the stack segment. */
+struct address address_in_stack(const struct translation *t, unsigned reg, s32 disp);
+/* Not: 16-bit addresses, the code segment in 32-bit code. */
+bool address_is_simple(const struct translation *t, unsigned i);
 /* The effective address (without a segment's base) into `reg`; `wide` false: truncated to 32 bits. Keeps the
  * flags. May use T1 too if reg is T0. */
 void lower_ea(struct translation *t, unsigned i, const struct address *a, unsigned reg, bool wide);

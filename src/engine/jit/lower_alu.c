@@ -69,6 +69,8 @@ bool lower_same(struct translation *t, unsigned i)
     const struct opnd *m = insn_mem_opnd(insn);
     struct temps x = {.room = m ? 1 : 2};
     struct recode r = {.mem = T1};
+    if (m && !address_is_simple(t, i))
+        return false;
     if (!emit_can_recode(insn) || !choose_registers(insn, &r, &x) || (m && !memory_size_ok(m->size)))
         return false;
     if (m) {
@@ -113,13 +115,31 @@ static bool mov_immediate(struct translation *t, const struct insn *insn)
     return true;
 }
 
+/* A0..A3: rAX and an address without ModRM. */
+static bool mov_offset(struct translation *t, unsigned i)
+{
+    const struct insn *insn = &t->insn[i];
+    bool store = insn->opcode >= 0xa2;
+    unsigned size = insn->opnd[0].size;
+    struct address a = address_of(t, i);
+    if (!address_is_simple(t, i))
+        return false;
+    lower_access(t, i, &a, size, store, TAIL_STEP);
+    if (size == 2)
+        emit_u8(&t->e, 0x66);
+    emit_u8(&t->e, size == 8 ? 0x49 : 0x41); /* mov rax, [r11], or back */
+    emit_u8(&t->e, (store ? 0x88 : 0x8a) | (size > 1));
+    emit_u8(&t->e, 0x03);
+    return true;
+}
+
 bool lower_mov(struct translation *t, unsigned i)
 {
     const struct insn *insn = &t->insn[i];
     if (insn->map == 0 && (insn->opcode & 0xf0) == 0xb0)
         return mov_immediate(t, insn);
     if (insn->map == 0 && (insn->opcode & 0xfc) == 0xa0)
-        return false;
+        return mov_offset(t, i);
     return lower_same(t, i);
 }
 
@@ -168,9 +188,9 @@ bool lower_lea(struct translation *t, unsigned i)
 {
     const struct insn *insn = &t->insn[i];
     const struct opnd *o = &insn->opnd[0];
-    if (o->size < 4)
-        return false;
     struct address a = address_of(t, i);
+    if (o->size < 4 || t->insn[i].adsize == 2)
+        return false;
     unsigned host = jit_host_of[o->reg];
     /* Loading a part of the address into the destination could overwrite the other part. */
     if (host == HOST_NONE || !is_mapped(a.base) || !is_mapped(a.index))

@@ -12,6 +12,49 @@ struct address address_of(const struct translation *t, unsigned i)
                             .disp = insn->mem.disp};
 }
 
+struct address address_in_stack(const struct translation *t, unsigned reg, s32 disp)
+{
+    return (struct address){
+        .base = (u8)reg, .index = MEM_NO_REG, .seg = SS, .wide = !t->code32, .disp = disp};
+}
+
+bool address_is_simple(const struct translation *t, unsigned i)
+{
+    const struct insn *insn = &t->insn[i];
+    return !t->code32 || (insn->adsize == 4 && insn->mem.seg != CS);
+}
+
+/* Do the base (and, in 32-bit code, the limit) of the address's segment count? */
+static bool segment_counts(const struct translation *t, unsigned seg)
+{
+    switch (seg) {
+    case FS:
+    case GS:
+        return true;
+    case DS:
+        return t->b->mode & MODE_DS;
+    case ES:
+        return t->b->mode & MODE_ES;
+    case SS:
+        return t->b->mode & MODE_SS;
+    default:
+        return false;
+    }
+}
+
+/* From offset to linear address, in T0. 32-bit code: within the segment's limit, or to the tail. */
+static void lower_segment(struct translation *t, unsigned i, unsigned seg, unsigned size, enum tail_kind kind,
+                          bool flags_saved)
+{
+    struct emitter *e = &t->e;
+    if (t->code32) {
+        emit_lea(e, T1, T0, HOST_NONE, 0, (s32)size, true);
+        emit_gs(e, 0x3b, T1, AT_LIMIT(seg), true);
+        tail_add(t, emit_branch(e, 0x0f87), kind, i, 0, flags_saved);
+    }
+    emit_gs(e, 0x03, T0, AT_SEG_BASE(seg), !t->code32);
+}
+
 void lower_read(struct translation *t, unsigned host, unsigned guest)
 {
     if (jit_host_of[guest] == HOST_NONE)
@@ -95,13 +138,13 @@ static void emit_check(struct emitter *e, unsigned size, bool write)
 void lower_access(struct translation *t, unsigned i, const struct address *a, unsigned size, bool write,
                   enum tail_kind kind)
 {
-    bool segment = a->seg == FS || a->seg == GS, park = segment || address_is_heavy(a);
+    bool segment = segment_counts(t, a->seg), park = segment || address_is_heavy(a);
     bool save = t->live[i] != 0;
     if (save)
         lower_flags_save(t);
     lower_ea(t, i, a, T0, a->wide);
     if (segment)
-        emit_gs(&t->e, 0x03, T0, AT_SEG_BASE(a->seg), true);
+        lower_segment(t, i, a->seg, size, kind, save);
     if (park)
         emit_gs_store(&t->e, T0, AT_WORD(WORD_LINEAR));
     emit_check(&t->e, size, write);

@@ -8,10 +8,51 @@
 #define CACHE_SIZE          MIB(64)
 #define INTERPRETED_AT_ONCE 20000 /* instructions of other modes */
 
+static bool is_flat(const struct segreg *s)
+{
+    return s->base == 0 && s->limit == 0xffffffff;
+}
+
+/* Data that can be read and written up to its limit. */
+static bool is_plain_data(const struct segreg *s)
+{
+    return !(s->attr & SEG_UNUSABLE) && (s->attr & (SEG_P | SEG_S | SEG_CODE | SEG_EXPAND_DOWN |
+                                                    SEG_WRITABLE)) == (SEG_P | SEG_S | SEG_WRITABLE);
+}
+
+/* 32-bit code: what of the segments is in the mode, the limits of all. */
+static unsigned update_segments(struct vcpu *v)
+{
+    unsigned mode = MODE_32;
+    for (unsigned i = 0; i < SREG_COUNT; i++)
+        v->engine_words[WORD_LIMIT + i] = is_plain_data(&v->seg[i]) ? (u64)v->seg[i].limit + 1 : 0;
+    if (!is_flat(&v->seg[DS]) || !is_plain_data(&v->seg[DS]))
+        mode |= MODE_DS;
+    if (!is_flat(&v->seg[ES]) || !is_plain_data(&v->seg[ES]))
+        mode |= MODE_ES;
+    if (!is_flat(&v->seg[SS]) || !is_plain_data(&v->seg[SS]))
+        mode |= MODE_SS;
+    return mode;
+}
+
+/* Not translated: alignment checks, code whose EIP is not its linear address, 16-bit code or stack. */
+static bool is_translatable(const struct vcpu *v)
+{
+    if (v->mmu_index == MMU_USER_ALIGN)
+        return false;
+    return v->code64 ||
+           (cpu_is_protected(v) && (v->seg[CS].attr & SEG_DB) && v->stack32 && is_flat(&v->seg[CS]));
+}
+
 void jit_update_words(struct vcpu *v)
 {
-    unsigned index = v->mmu_index == MMU_USER_ALIGN ? MMU_USER : v->mmu_index;
-    v->engine_words[WORD_TLB] = (u64)(uintptr_t)&v->tlb[index];
+    struct jit *j = v->engine;
+    j->translatable = is_translatable(v);
+    if (!j->translatable)
+        return;
+    j->mode = (u8)((v->code64 ? 0 : update_segments(v)) | (v->cpl == 3 ? MODE_USER : 0));
+    v->engine_words[WORD_MODE] = cache_key(0, j->mode);
+    v->engine_words[WORD_TLB] = (u64)(uintptr_t)&v->tlb[v->mmu_index];
     v->engine_words[WORD_EXEC_TLB] = (u64)(uintptr_t)&v->tlb[v->cpl == 3 ? MMU_USER : MMU_KERNEL];
 }
 
@@ -30,16 +71,11 @@ static void go_set(struct vcpu *v, bool on)
     __atomic_store_n(&v->engine_words[WORD_GO], on, __ATOMIC_SEQ_CST);
 }
 
-/* Translated code knows 64-bit mode, and not alignment checks. */
-static bool is_translatable(const struct vcpu *v)
-{
-    return v->code64 && v->mmu_index != MMU_USER_ALIGN;
-}
-
 bool jit_step(struct vcpu *v, u32 id_len)
 {
     struct jit *j = v->engine;
     u64 next = v->rip + (id_len & 0xff);
+    unsigned mode = j->mode;
     j->fallback[id_len >> 8]++;
     if (!interp_step(v)) {
         /* Shut down: the run loop finds it again. */
@@ -48,25 +84,26 @@ bool jit_step(struct vcpu *v, u32 id_len)
         return false;
     }
     jit_update_words(v);
-    return v->rip == next && go(v) && !attention(v) && is_translatable(v);
+    return v->rip == next && go(v) && !attention(v) && j->translatable && j->mode == mode;
 }
 
 /* The block at v->rip, or NULL: the instruction is the interpreter's. Raises what the fetch raises. */
 static struct block *find_block(struct jit *j)
 {
     struct vcpu *v = j->v;
-    if (!is_canonical(v->rip))
+    if (v->code64 && !is_canonical(v->rip))
         return NULL;
     const u8 *page = mmu_code_page(v, v->rip);
     if (!page)
         return NULL;
     const u8 *hva = page + (v->rip & ~PAGE_MASK);
-    struct block *b = cache_find(j, hva, v->rip);
+    struct block *b = cache_find(j, hva, v->rip, j->mode);
     if (!b)
         b = block_translate(j, hva);
     if (!b || !b->poll)
         return NULL;
-    *cache_jump(j, b->rip) = (struct jit_jump){.rip = b->rip, .hva = b->hva, .code = b->poll};
+    *cache_jump(j, b->rip) =
+        (struct jit_jump){.key = cache_key(b->rip, b->mode), .hva = b->hva, .code = b->poll};
     return b;
 }
 
@@ -76,7 +113,8 @@ static void chain(struct jit *j, const struct block *b)
     struct link *link = (struct link *)(uintptr_t)j->v->engine_words[WORD_LINK];
     j->v->engine_words[WORD_LINK] = 0;
     struct block *from = link ? container_of(link - link->second, struct block, link[0]) : NULL;
-    if (!link || link->rip != b->rip || ((uintptr_t)from->hva ^ (uintptr_t)b->hva) & PAGE_MASK)
+    if (!link || link->rip != b->rip || from->mode != b->mode ||
+        ((uintptr_t)from->hva ^ (uintptr_t)b->hva) & PAGE_MASK)
         return;
     emit_aim(link->site, j->rx - j->rw, link->poll ? b->poll : b->entry);
     j->chained++;
@@ -85,7 +123,6 @@ static void chain(struct jit *j, const struct block *b)
 static void enter(struct jit *j, const struct block *b)
 {
     chain(j, b);
-    jit_update_words(j->v);
     j->v->engine_words[WORD_ENTRY] = (u64)(uintptr_t)b->poll;
     j->entered++;
     ((void (*)(void))(uintptr_t)j->thunk.enter)();
@@ -93,10 +130,11 @@ static void enter(struct jit *j, const struct block *b)
 
 static bool step(struct jit *j)
 {
+    unsigned count = j->translatable ? 1 : INTERPRETED_AT_ONCE;
     j->v->engine_words[WORD_STEP] = 0;
     j->v->engine_words[WORD_LINK] = 0;
     j->stepped++;
-    return interp_steps(j->v, is_translatable(j->v) ? 1 : INTERPRETED_AT_ONCE);
+    return interp_steps(j->v, count);
 }
 
 /* Until there is something for the machine. Raises. */
@@ -105,6 +143,7 @@ static enum cpu_pending loop(struct jit *j)
     struct vcpu *v = j->v;
     for (;;) {
         go_set(v, true);
+        jit_update_words(v);
         if (atomic_load(&j->pending_any))
             track_take_pending(j);
         struct block *b = NULL;
@@ -112,7 +151,7 @@ static enum cpu_pending loop(struct jit *j)
             enum cpu_pending next = cpu_handle_events(v);
             if (next != PENDING_RUN)
                 return next;
-        } else if (is_translatable(v) && !v->engine_words[WORD_STEP]) {
+        } else if (j->translatable && !v->engine_words[WORD_STEP]) {
             b = find_block(j);
         }
         if (b)
@@ -140,6 +179,7 @@ static enum vcpu_exit run(struct vcpu *v)
     jit_bind_thread(v);
     if (_setjmp(env) == 0) {
         next = cpu_handle_events(v);
+        jit_update_words(v);
         if (next == PENDING_RUN)
             next = step(j) ? loop(j) : PENDING_SHUTDOWN;
     } else {
@@ -232,7 +272,7 @@ static void stats(const struct vcpu *v, void (*line)(void *opaque, const char *t
 
 const struct engine_ops jit_engine = {
     .name = "jit",
-    .help = "translates 64-bit code: experimental, incomplete",
+    .help = "translates 32- and 64-bit code: experimental, incomplete",
     .probe = jit_probe,
     .vm_init = track_create,
     .vm_finish = track_destroy,

@@ -124,7 +124,9 @@ static void emit_lookup(struct jit *j, struct emitter *e)
     emit_u32(e, JUMP_COUNT - 1);
     EMIT(e, "\xc1\xe2\x05"); /* shl edx, 5 */
     emit_gs(e, 0x03, RDX, AT_WORD(WORD_JUMPS), true);
-    emit_rm8(e, 0x3b, T0, RDX, offsetof(struct jit_jump, rip));
+    emit_rr(e, 0x8b, RCX, T0);
+    emit_gs(e, 0x33, RCX, AT_WORD(WORD_MODE), true);
+    emit_rm8(e, 0x3b, RCX, RDX, offsetof(struct jit_jump, key));
     miss[1] = emit_branch(e, 0x0f85);
     emit_rm8(e, 0x3b, RAX, RDX, offsetof(struct jit_jump, hva));
     miss[2] = emit_branch(e, 0x0f85);

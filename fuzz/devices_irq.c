@@ -91,7 +91,8 @@ static void world_create(struct world *w)
     }
     must(!pic_create(&w->pic, &env, lapic_bus_lint(w->bus, 0), NULL));
     lapic_bus_set_extint(w->bus, extint, w->pic);
-    must(!ioapic_create(&w->ioapic, &env, w->bus, 0, 0xff0000, NULL));
+    struct ioapic_config config = {.bus = w->bus, .sink = lapic_bus_msi(w->bus), .active_low = 0xff0000};
+    must(!ioapic_create(&w->ioapic, &env, &config, NULL));
     world_create_timers(w, &env);
     lapic_set_virtual_wire(w->lapic[0]);
 }

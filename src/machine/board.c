@@ -121,7 +121,8 @@ static int pic_row_create(struct board *b, struct error *err)
 
 static int ioapic_row_create(struct board *b, struct error *err)
 {
-    return ioapic_create(&b->ioapic, &b->env, b->lapic_bus, 0, 0, err);
+    struct ioapic_config config = {.bus = b->lapic_bus, .sink = lapic_bus_msi(b->lapic_bus)};
+    return ioapic_create(&b->ioapic, &b->env, &config, err);
 }
 
 static int hpet_row_create(struct board *b, struct error *err)

@@ -24,16 +24,21 @@ static inline void irq_pulse(const struct irq_line *line)
     irq_set(line, false);
 }
 
-/* Where interrupt messages go (writes to FEEx_xxxxh; Intel SDM vol. 3 10.11). Machine lock held. */
+/* Where interrupt messages go (writes to FEEx_xxxxh; Intel SDM vol. 3 10.11). Copied by value; whoever sends
+ * as a PCI function sets `source` in its copy. Machine lock held. */
 struct msi_sink {
-    void (*send)(void *opaque, u64 address, u32 data);
+    /* False: no processor took it. */
+    bool (*send)(void *opaque, u32 source, u64 address, u32 data);
     void *opaque;
+    u32 source; /* bus << 8 | device << 3 | function, or MSI_SOURCE_BOARD */
 };
 
-static inline void msi_send(const struct msi_sink *sink, u64 address, u32 data)
+/* A chip that is on no PCI bus: its messages carry no requester ID. */
+#define MSI_SOURCE_BOARD 0x10000u
+
+static inline bool msi_send(const struct msi_sink *sink, u64 address, u32 data)
 {
-    if (sink->send)
-        sink->send(sink->opaque, address, data);
+    return sink->send && sink->send(sink->opaque, sink->source, address, data);
 }
 
 /*

@@ -16,11 +16,12 @@ static unsigned msi_count;
 static u64 msi_address;
 static u32 msi_data;
 
-static void take_msi(void *opaque, u64 address, u32 data)
+static bool take_msi(void *opaque, u32 source, u64 address, u32 data)
 {
     msi_count++;
     msi_address = address;
     msi_data = data;
+    return true;
 }
 
 static void setup(void)

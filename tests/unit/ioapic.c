@@ -32,7 +32,9 @@ static void setup(void)
     CHECK(lapic_bus_create(&bus, &board.env, NULL) == 0);
     struct lapic_config config = {.id = 3, .port = {.set_intr = cpu_set_intr, .nmi = cpu_nmi, .cpu = &cpu}};
     CHECK(lapic_create(&apic, &board.env, bus, &config, NULL) == 0);
-    CHECK(ioapic_create(&ioapic, &board.env, bus, 5, 1u << ACTIVE_LOW_PIN, NULL) == 0);
+    struct ioapic_config pins = {
+        .bus = bus, .sink = lapic_bus_msi(bus), .id = 5, .active_low = 1u << ACTIVE_LOW_PIN};
+    CHECK(ioapic_create(&ioapic, &board.env, &pins, NULL) == 0);
     lapic_ops.write(apic, 0xf0, 4, 0x1ff);
 }
 

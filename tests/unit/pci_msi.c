@@ -20,12 +20,13 @@ struct rig {
     u8 msi_at, msix_at;
 };
 
-static void sink_send(void *opaque, u64 address, u32 data)
+static bool sink_send(void *opaque, u32 source, u64 address, u32 data)
 {
     struct rig *r = opaque;
     r->sent++;
     r->address = address;
     r->data = data;
+    return true;
 }
 
 static u32 cfg(struct rig *r, unsigned reg, unsigned size)

@@ -23,7 +23,8 @@ enum {
     RTE_LEVEL = BIT(15),
     RTE_MASKED = BIT(16),
 };
-#define RTE_FIELDS (0xff00000000000000ull | RTE_MASKED | RTE_LEVEL | RTE_LOW | 0xfff)
+#define RTE_REMAPPING 0x00ff000000000000ull
+#define RTE_FIELDS    (0xff00000000000000ull | RTE_MASKED | RTE_LEVEL | RTE_LOW | 0xfff)
 
 struct ioapic {
     u64 entry[IOAPIC_PINS];
@@ -31,6 +32,8 @@ struct ioapic {
     u32 active_low;
     u8 id, select, power_on_id;
     struct lapic_bus *bus;
+    struct msi_sink sink;
+    u64 fields; /* bits of an entry that are there */
     struct mem_space *mem;
     struct log *log;
     struct mem_region region;
@@ -56,20 +59,19 @@ static bool pin_is_level(const struct ioapic *ioapic, unsigned pin)
     return (rte & RTE_LEVEL) && (rte >> 8 & 7) <= APIC_LOWEST;
 }
 
+/* The message has the entry's bits in other places, so that an entry in a remapping unit's format (VT-d
+ * 5.1.5.1: bits 63:48 and 11) becomes a message in its format (5.1.2.2). */
 static void pin_send(struct ioapic *ioapic, unsigned pin)
 {
     u64 rte = ioapic->entry[pin];
-    struct apic_message msg = {
-        .dest = (u32)(rte >> 56),
-        .mode = rte >> 8 & 7,
-        .vector = (u8)rte,
-        .logical = rte & RTE_LOGICAL,
-        .level = pin_is_level(ioapic, pin),
-    };
-    if (msg.mode == APIC_SIPI)
+    unsigned mode = rte >> 8 & 7;
+    bool level = pin_is_level(ioapic, pin);
+    if (mode == APIC_SIPI)
         return; /* reserved */
     log_trace(ioapic->log, TRACE_IRQ, "ioapic: pin %u fires", pin);
-    if (lapic_bus_send(ioapic->bus, &msg) && msg.level)
+    u64 address = LAPIC_BASE | rte >> 48 << 4 | (rte & RTE_LOGICAL ? MSI_LOGICAL : 0);
+    u32 data = (u8)rte | mode << 8 | (level ? MSI_LEVEL | MSI_ASSERT : 0);
+    if (msi_send(&ioapic->sink, address, data) && level)
         ioapic->entry[pin] |= RTE_REMOTE_IRR;
 }
 
@@ -114,7 +116,7 @@ static void ioapic_write_entry(struct ioapic *ioapic, unsigned index, u32 value)
     unsigned pin = (index - INDEX_ENTRIES) / 2;
     u64 old = ioapic->entry[pin];
     u64 rte = index & 1 ? (u32)old | (u64)value << 32 : (old & ~0xffffffffull) | value;
-    ioapic->entry[pin] = (rte & RTE_FIELDS) | (old & RTE_REMOTE_IRR);
+    ioapic->entry[pin] = (rte & ioapic->fields) | (old & RTE_REMOTE_IRR);
     /* Remote IRR means nothing for an edge, and is clear when the pin becomes level-triggered again. */
     if (!pin_is_level(ioapic, pin))
         ioapic->entry[pin] &= ~(u64)RTE_REMOTE_IRR;
@@ -200,9 +202,10 @@ static void ioapic_save(const void *dev, void *out)
 
 static int ioapic_check(const void *dev, const void *in, struct error *err)
 {
+    const struct ioapic *ioapic = dev;
     const struct ioapic_state *s = in;
     for (unsigned pin = 0; pin < IOAPIC_PINS; pin++)
-        if (s->entry[pin] & ~(RTE_FIELDS | RTE_REMOTE_IRR))
+        if (s->entry[pin] & ~(ioapic->fields | RTE_REMOTE_IRR))
             return error_set(err, EINVAL, "ioapic: entry %u has reserved bits set", pin);
     return 0;
 }
@@ -236,19 +239,21 @@ static const struct state_desc ioapic_desc = {
     .load = ioapic_load,
 };
 
-int ioapic_create(struct ioapic **out, const struct device_env *env, struct lapic_bus *bus, u8 id,
-                  u32 active_low, struct error *err)
+int ioapic_create(struct ioapic **out, const struct device_env *env, const struct ioapic_config *config,
+                  struct error *err)
 {
     struct ioapic *ioapic = calloc(1, sizeof *ioapic);
     if (!ioapic || state_set_add(env->state, &ioapic_desc, ioapic, 0) < 0) {
         free(ioapic);
         return error_set(err, ENOMEM, "no memory for the I/O APIC");
     }
-    ioapic->bus = bus;
+    ioapic->bus = config->bus;
+    ioapic->sink = config->sink;
+    ioapic->fields = RTE_FIELDS | (config->remapping ? RTE_REMAPPING : 0);
     ioapic->mem = env->mem;
     ioapic->log = env->log;
-    ioapic->active_low = active_low & MASK(IOAPIC_PINS);
-    ioapic->power_on_id = id & 0xf;
+    ioapic->active_low = config->active_low & MASK(IOAPIC_PINS);
+    ioapic->power_on_id = config->id & 0xf;
     ioapic_reset(ioapic);
     ioapic->region = (struct mem_region){.name = "ioapic",
                                          .gpa = IOAPIC_BASE,
@@ -257,7 +262,7 @@ int ioapic_create(struct ioapic **out, const struct device_env *env, struct lapi
                                          .ops = &ioapic_ops,
                                          .dev = ioapic};
     mem_map(env->mem, &ioapic->region);
-    lapic_bus_set_eoi(bus, ioapic_end, ioapic);
+    lapic_bus_set_eoi(ioapic->bus, ioapic_end, ioapic);
     *out = ioapic;
     return 0;
 }

@@ -9,13 +9,19 @@
 
 struct ioapic;
 
-/*
- * `active_low`: bit per pin whose wire is electrically active low (PCI interrupts, on a board whose firmware
- * says so); a line's `true` always means asserted, and only the pin's polarity bit compares with the
- * electrical level. Registers itself for EOI broadcasts at `bus`.
- */
-int ioapic_create(struct ioapic **out, const struct device_env *env, struct lapic_bus *bus, u8 id,
-                  u32 active_low, struct error *err);
+struct ioapic_config {
+    struct lapic_bus *bus; /* it hears EOI broadcasts from here */
+    struct msi_sink sink;  /* where its interrupts go */
+    bool remapping;        /* `sink` is a remapping unit: entries have bits 55:48 too */
+    u8 id;
+    /* Bit per pin whose wire is electrically active low (PCI interrupts, on a board whose firmware says so);
+     * a line's `true` always means asserted, and only the pin's polarity bit compares with the electrical
+     * level. */
+    u32 active_low;
+};
+
+int ioapic_create(struct ioapic **out, const struct device_env *env, const struct ioapic_config *config,
+                  struct error *err);
 void ioapic_destroy(struct ioapic *ioapic);
 void ioapic_reset(struct ioapic *ioapic);
 

@@ -17,6 +17,14 @@
 struct lapic;
 struct lapic_bus;
 
+/* Fields of an interrupt message (SDM vol. 3 10.11): of the address, and of the data. */
+enum msi_field {
+    MSI_LOGICAL = BIT(2),
+    MSI_REDIRECT = BIT(3),
+    MSI_ASSERT = BIT(14),
+    MSI_LEVEL = BIT(15),
+};
+
 enum apic_delivery {
     APIC_FIXED = 0,
     APIC_LOWEST = 1,

@@ -143,31 +143,32 @@ bool lapic_bus_broadcast(struct lapic_bus *bus, const struct apic_message *msg, 
 }
 
 /* Figures 10-24 and 10-25. */
-static void bus_send_msi(void *opaque, u64 address, u32 data)
+static bool bus_send_msi(void *opaque, u32 source, u64 address, u32 data)
 {
     struct lapic_bus *bus = opaque;
     if (address >> 20 != LAPIC_BASE >> 20) {
         log_trace(bus->log, TRACE_IRQ, "apic bus: MSI to %#llx is not for a processor",
                   (unsigned long long)address);
-        return;
+        return false;
     }
     struct apic_message msg = {
         .dest = address >> 12 & 0xff,
-        .redirect = address & BIT(3),
-        .logical = address & BIT(2),
+        .redirect = address & MSI_REDIRECT,
+        .logical = address & MSI_LOGICAL,
         .vector = (u8)data,
         .mode = data >> 8 & 7,
-        .level = data & BIT(15),
-        .deassert = (data & BIT(15)) && !(data & BIT(14)),
+        .level = data & MSI_LEVEL,
+        .deassert = (data & MSI_LEVEL) && !(data & MSI_ASSERT),
     };
     if (msg.mode == APIC_SIPI || msg.deassert)
-        return; /* a start-up cannot come from a device; a level's end is no message to these processors */
-    lapic_bus_send(bus, &msg);
+        return false; /* a start-up cannot come from a device; a level's end is no message to these processors
+                       */
+    return lapic_bus_send(bus, &msg);
 }
 
 struct msi_sink lapic_bus_msi(struct lapic_bus *bus)
 {
-    return (struct msi_sink){bus_send_msi, bus};
+    return (struct msi_sink){bus_send_msi, bus, MSI_SOURCE_BOARD};
 }
 
 static void bus_set_lint(void *opaque, unsigned n, bool level)

@@ -38,6 +38,11 @@ const struct msi_sink *pci_bus_msi(const struct pci_bus *bus)
     return &bus->config.msi;
 }
 
+const struct pci_iommu *pci_bus_iommu(const struct pci_bus *bus)
+{
+    return &bus->config.iommu;
+}
+
 void pci_bus_drive_link(struct pci_bus *bus, const struct pci_function *f, bool level)
 {
     unsigned pin = f->config[PCI_INTERRUPT_PIN] - 1u;

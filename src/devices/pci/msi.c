@@ -36,8 +36,11 @@ _Static_assert(PCI_MSIX_MAX *PCI_MSIX_ENTRY_SIZE <= MSIX_PBA_OFFSET, "the table 
 
 static void message_send(struct pci_function *f, u64 address, u32 data)
 {
-    if (pci_is_bus_master(f))
-        msi_send(pci_bus_msi(f->bus), address & ~3ull, data);
+    if (!pci_is_bus_master(f))
+        return;
+    struct msi_sink sink = *pci_bus_msi(f->bus);
+    sink.source = pci_requester_id(f);
+    msi_send(&sink, address & ~3ull, data);
 }
 
 /* --- MSI --------------------------------------------------------------------------------------------------

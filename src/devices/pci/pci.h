@@ -112,10 +112,36 @@ bool pci_is_bus_master(const struct pci_function *f);
 /* Power-on values of command, status, BARs and interrupt line. */
 void pci_function_reset(struct pci_function *f);
 
+/*
+ * DMA by a function: through the bus' remapping unit if it has one, and only while it is a bus master.
+ *
+ * False: the access was refused, in whole or from some page on; what was read is then all ones.
+ */
+bool pci_dma_read(struct pci_function *f, u64 address, void *buf, size_t len);
+bool pci_dma_write(struct pci_function *f, u64 address, const void *buf, size_t len);
+/* RAM at `address`, as far as it is one piece for the function and the host: *len becomes shorter where it is
+ * not. *gpa is where it is in guest-physical memory: a caller that wrote there calls mem_mark_dirty. NULL:
+ * refused, or no RAM; pci_dma_read and pci_dma_write do what is right then. */
+void *pci_dma_ptr(struct pci_function *f, u64 address, u64 *len, bool write, u64 *gpa);
+/* The function's address on the bus: bus << 8 | slot << 3 | function. */
+static inline u32 pci_requester_id(const struct pci_function *f)
+{
+    return (u32)f->slot << 3 | f->function;
+}
+
 /* --- the bus ----------------------------------------------------------------------------------------------
  */
 
+/* A remapping unit between functions and memory. */
+struct pci_iommu {
+    /* Makes *address, as the function with this requester ID says it, guest-physical, and returns how many of
+     * the `len` bytes from there on stay together; 0: refused. */
+    u64 (*translate)(void *opaque, u32 requester, u64 *address, u64 len, bool write);
+    void *opaque;
+};
+
 struct pci_bus_config {
+    struct pci_iommu iommu;          /* .translate NULL: none */
     struct irq_line links[PCI_PINS]; /* PIRQA..PIRQD: a slot's pins are swizzled over them; shared, level */
     struct reset_line reset;
     struct msi_sink msi;

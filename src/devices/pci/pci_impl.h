@@ -6,6 +6,7 @@
 
 struct mem_space *pci_bus_mem(struct pci_bus *bus);
 const struct msi_sink *pci_bus_msi(const struct pci_bus *bus);
+const struct pci_iommu *pci_bus_iommu(const struct pci_bus *bus);
 /* The function's pin has changed to `level`: counts it on the link that it is wired to. */
 void pci_bus_drive_link(struct pci_bus *bus, const struct pci_function *f, bool level);
 

@@ -32,6 +32,7 @@ struct board {
     struct pci_bus *pci_bus;
     struct acpi_pm *acpi_pm;
     struct fw_cfg *fw_cfg;
+    struct display *display;
     struct debug_exit *debug_exit;
     struct testdev *testdev;
     size_t created; /* rows of the device table */

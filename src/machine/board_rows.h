@@ -44,6 +44,10 @@ void ram_row_destroy(struct board *b);
 ROW_DECLARE(pci_bus);
 ROW_DECLARE(acpi_pm);
 
+/* board_display.c */
+int display_row_create(struct board *b, struct error *err);
+void display_row_destroy(struct board *b);
+
 /* board_firmware.c */
 ROW_DECLARE(fw_cfg);
 

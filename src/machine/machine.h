@@ -100,6 +100,9 @@ void machine_on_console_room(struct machine *m, void (*room)(void *opaque), void
 /* The machine's event loop, to watch descriptors with. */
 struct loop *machine_loop(struct machine *m);
 struct log *machine_log(struct machine *m);
+/* What the guest shows: black while it has no display adapter. [machine lock] */
+struct display;
+struct display *machine_display(struct machine *m);
 
 /* Runs until the guest ends or somebody asks; returns with all vCPUs stopped. */
 void machine_run(struct machine *m, struct machine_result *result);

@@ -156,6 +156,42 @@ static void test_bars(void)
     rig_finish(&r);
 }
 
+static void test_memory_bars(void)
+{
+    struct rig r;
+    struct ram_block *ram, *rom;
+    const struct pci_ids ids = {.vendor = 0x1af4, .device = 0x1234, .class_code = 0x030000};
+    rig_init(&r);
+    CHECK_EQ(ram_block_create(&ram, "ram", 0x10000, NULL), 0);
+    CHECK_EQ(ram_block_create(&rom, "rom", 0x8000, NULL), 0);
+    memcpy(rom->hva, "\x55\xaa\x10\x00", 4);
+    pci_function_init(&r.fn, "probe", &ids);
+    pci_bar_ram(&r.fn, 0, PCI_BAR_MEMORY32, true, 0x10000, ram);
+    pci_rom(&r.fn, rom);
+    CHECK_EQ(pci_add(r.bus, &r.fn, 3, 0, NULL), 0);
+    cfg_write(&r, 3, 0x10, 4, 0xe0000000);
+    cfg_write(&r, 3, 0x30, 4, 0xfffff800);
+    CHECK_EQ(cfg(&r, 3, 0x30, 4), 0xffff8000);
+    cfg_write(&r, 3, 0x30, 4, 0xe0010001);
+    CHECK_EQ(cfg(&r, 3, 0x30, 4), 0xe0010001);
+    CHECK_EQ(mem_read(r.f.mem, 0xe0010000, 4), 0xffffffff);
+    cfg_write(&r, 3, 4, 2, 2);
+    CHECK_EQ(mem_read(r.f.mem, 0xe0010000, 4), 0x0010aa55);
+    mem_write(r.f.mem, 0xe0010000, 4, 0);
+    CHECK_EQ(mem_read(r.f.mem, 0xe0010000, 4), 0x0010aa55);
+    mem_write(r.f.mem, 0xe000fffc, 4, 0x12345678);
+    CHECK(ram->hva[0xffff] == 0x12 && (ram->page_flags[15] & RAM_PAGE_DIRTY));
+    CHECK(mem_lookup(r.f.mem, 0xe000f000).kind == MEM_RAM);
+    cfg_write(&r, 3, 0x30, 4, 0xe0010000); /* its own enable bit */
+    CHECK_EQ(mem_read(r.f.mem, 0xe0010000, 4), 0xffffffff);
+    pci_bus_reset(r.bus);
+    CHECK_EQ(cfg(&r, 3, 0x30, 4), 0);
+    CHECK_EQ(mem_read(r.f.mem, 0xe000fffc, 4), 0xffffffff);
+    rig_finish(&r);
+    ram_block_destroy(ram);
+    ram_block_destroy(rom);
+}
+
 static void test_interrupts(void)
 {
     struct rig r;
@@ -234,6 +270,7 @@ int main(void)
     TAP_RUN(test_mechanism);
     TAP_RUN(test_reset_control);
     TAP_RUN(test_bars);
+    TAP_RUN(test_memory_bars);
     TAP_RUN(test_interrupts);
     TAP_RUN(test_capabilities);
     TAP_RUN(test_saved_state);

@@ -5,6 +5,7 @@
 #include "devices/pci/msi.h"
 
 enum bar_bit { BAR_IO = BIT(0), BAR_64BIT = BIT(2), BAR_PREFETCH = BIT(3), BAR_FLAGS = 0xf };
+enum rom_bit { ROM_ENABLE = BIT(0) };
 
 static u64 config_get(const struct pci_function *f, unsigned offset, unsigned size)
 {
@@ -51,6 +52,24 @@ void pci_bar_memory(struct pci_function *f, unsigned index, enum pci_bar_kind ki
     unsigned width = kind == PCI_BAR_MEMORY64 ? 8 : 4;
     config_set(f, at, width, flags);
     store_le(f->writable + at, width, ~(size - 1) & ~(u64)BAR_FLAGS);
+}
+
+void pci_bar_ram(struct pci_function *f, unsigned index, enum pci_bar_kind kind, bool prefetchable, u64 size,
+                 struct ram_block *block)
+{
+    pci_bar_memory(f, index, kind, prefetchable, size, NULL, NULL);
+    f->bar[index].memory.kind = MEM_RAM;
+    f->bar[index].memory.block = block;
+}
+
+void pci_rom(struct pci_function *f, struct ram_block *block)
+{
+    struct pci_bar *bar = &f->bar[PCI_ROM];
+    bar->kind = PCI_BAR_ROM;
+    bar->size = block->size;
+    bar->memory = (struct mem_region){
+        .name = f->name, .size = block->size, .priority = -1, .kind = MEM_ROM, .block = block};
+    store_le32(f->writable + PCI_ROM_ADDRESS, (u32) ~(block->size - 1) | ROM_ENABLE);
 }
 
 void pci_bar_io(struct pci_function *f, unsigned index, u32 size, const struct io_ops *ops, void *dev)
@@ -104,6 +123,12 @@ static u64 bar_address(const struct pci_function *f, unsigned index)
         address = config_get(f, at, 8) & ~(u64)BAR_FLAGS;
         limit = 1ull << PHYS_BITS;
         break;
+    case PCI_BAR_ROM:
+        if (!(config_get(f, PCI_ROM_ADDRESS, 4) & ROM_ENABLE))
+            return ~0ull;
+        address = config_get(f, PCI_ROM_ADDRESS, 4) & ~(u64)ROM_ENABLE;
+        limit = 1ull << 32;
+        break;
     default:
         return ~0ull;
     }
@@ -151,7 +176,7 @@ void pci_function_update(struct pci_function *f)
 {
     struct mem_space *mem = pci_bus_mem(f->bus);
     mem_map_begin(mem);
-    for (unsigned i = 0; i < PCI_BARS; i++) {
+    for (unsigned i = 0; i < ARRAY_LEN(f->bar); i++) {
         struct pci_bar *bar = &f->bar[i];
         u64 address = bar_address(f, i);
         if (address == bar_mapped_at(bar))
@@ -166,7 +191,7 @@ void pci_function_update(struct pci_function *f)
 
 void pci_function_unmap(struct pci_function *f)
 {
-    for (unsigned i = 0; i < PCI_BARS; i++)
+    for (unsigned i = 0; i < ARRAY_LEN(f->bar); i++)
         bar_unmap(f, &f->bar[i]);
 }
 
@@ -213,7 +238,7 @@ void pci_function_reset(struct pci_function *f)
     config_set(f, PCI_COMMAND, 2, 0);
     config_set(f, PCI_STATUS, 2, config_get(f, PCI_STATUS, 2) & PCI_STATUS_CAPABILITIES);
     f->config[PCI_CACHE_LINE] = f->config[PCI_LATENCY] = f->config[PCI_INTERRUPT_LINE] = 0;
-    for (unsigned i = PCI_BAR0; i < PCI_BAR0 + 4 * PCI_BARS; i++)
+    for (unsigned i = PCI_BAR0; i < PCI_ROM_ADDRESS + 4; i++)
         f->config[i] &= (u8)~f->writable[i];
     f->intx_level = false;
     pci_msi_reset(f);

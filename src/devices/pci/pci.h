@@ -18,6 +18,7 @@
 #define PCI_FUNCTIONS   8
 #define PCI_PINS        4
 #define PCI_BARS        6
+#define PCI_ROM         PCI_BARS /* index of the expansion ROM among the BARs */
 
 /* Configuration registers of a type 0 header. */
 enum pci_register {
@@ -33,6 +34,7 @@ enum pci_register {
     PCI_BAR0 = 0x10,
     PCI_SUBSYSTEM_VENDOR = 0x2c,
     PCI_SUBSYSTEM = 0x2e,
+    PCI_ROM_ADDRESS = 0x30,
     PCI_CAPABILITIES = 0x34,
     PCI_INTERRUPT_LINE = 0x3c,
     PCI_INTERRUPT_PIN = 0x3d,
@@ -53,7 +55,7 @@ enum pci_status_bit {
     PCI_STATUS_ERRORS = 0xf900
 };
 
-enum pci_bar_kind { PCI_BAR_NONE, PCI_BAR_IO, PCI_BAR_MEMORY32, PCI_BAR_MEMORY64 };
+enum pci_bar_kind { PCI_BAR_NONE, PCI_BAR_IO, PCI_BAR_MEMORY32, PCI_BAR_MEMORY64, PCI_BAR_ROM };
 
 struct pci_bus;
 
@@ -83,7 +85,7 @@ struct pci_function {
     u8 writable[PCI_CONFIG_SIZE];  /* bits that a write changes */
     u8 clearable[PCI_CONFIG_SIZE]; /* bits that writing a one clears */
     u16 capability_end;            /* first byte after the last capability; 0: none */
-    struct pci_bar bar[PCI_BARS];
+    struct pci_bar bar[PCI_BARS + 1];
     bool intx_level; /* what the function drives; the pin follows unless INTX_OFF */
     bool intx_pin;
     u8 msi_capability; /* msi.h's: offset, 0: none */
@@ -100,6 +102,11 @@ void pci_function_init(struct pci_function *f, const char *name, const struct pc
 /* Before pci_add. A 64-bit BAR takes `index` and `index + 1`. */
 void pci_bar_memory(struct pci_function *f, unsigned index, enum pci_bar_kind kind, bool prefetchable,
                     u64 size, const struct io_ops *ops, void *dev);
+/* The same, of memory that is plain RAM: `size` bytes of `block`, from its start. */
+void pci_bar_ram(struct pci_function *f, unsigned index, enum pci_bar_kind kind, bool prefetchable, u64 size,
+                 struct ram_block *block);
+/* The expansion ROM (6.2.5.2): all of `block`, whose size is a power of two from 2 KiB on. */
+void pci_rom(struct pci_function *f, struct ram_block *block);
 void pci_bar_io(struct pci_function *f, unsigned index, u32 size, const struct io_ops *ops, void *dev);
 /* Adds a capability of `size` bytes (with its two header bytes) at the end of the list and returns its
  * offset, a multiple of 4; 0 if there is no room. The rest of it is zero and read-only: the caller fills

@@ -31,22 +31,39 @@ struct input_device {
     /* dy > 0: down; wheel > 0: away from the user; buttons: those down now. */
     void (*move)(void *opaque, int dx, int dy, int wheel, unsigned buttons);
     void (*point)(void *opaque, unsigned x, unsigned y, int wheel, unsigned buttons);
+    /* All keys so far are with the guest, which is not so if it is busy or stopped. NULL: always. */
+    bool (*idle)(void *opaque);
+    /* The lights that the guest has turned on, enum input_led. NULL: unknown. */
+    unsigned (*leds)(void *opaque);
     void *opaque;
     struct input_device *next; /* input.c's */
 };
 
+enum input_led {
+    INPUT_LED_SCROLL = BIT(0),
+    INPUT_LED_NUM = BIT(1),
+    INPUT_LED_CAPS = BIT(2),
+};
+
 struct input;
 
-int input_create(struct input **out, struct loop *loop, struct error *err);
+int input_create(struct input **out, struct error *err);
 void input_destroy(struct input *input);
 
 void input_connect(struct input *input, struct input_device *device);
 void input_disconnect(struct input *input, struct input_device *device);
 
 void input_key(struct input *input, u16 code, bool pressed);
+/* The keyboard that listens has room for more; true also if none listens. */
+bool input_keys_taken(const struct input *input);
+/* Of the keyboard that listens; -1: unknown. */
+int input_leds(const struct input *input);
+
+/* A device for absolute positions listens. */
+bool input_is_absolute(const struct input *input);
 /* Relative movement; where only an absolute device listens it moves a remembered position. */
 void input_move(struct input *input, int dx, int dy, int wheel, unsigned buttons);
-/* Absolute position; where only a relative device listens it becomes the movement from the last position,
+/* Absolute position, 0 .. INPUT_ABS_MAX; where only a relative device listens it becomes the movement from the last position,
  * for a picture of `width` x `height` pixels. */
 void input_point(struct input *input, unsigned x, unsigned y, unsigned width, unsigned height, int wheel,
                  unsigned buttons);

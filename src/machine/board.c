@@ -64,7 +64,7 @@ CHIP_DESTROY_RESET(static, ioapic)
 CHIP_DESTROY_RESET(static, hpet)
 CHIP_DESTROY_RESET(static, pit)
 CHIP_DESTROY_RESET(static, rtc)
-CHIP_DESTROY_RESET(static, i8042)
+CHIP_DESTROY(static, input)
 CHIP_DESTROY_RESET(static, uart)
 CHIP_DESTROY(static, debug_exit)
 CHIP_DESTROY_RESET(static, testdev)
@@ -151,6 +151,16 @@ static int rtc_row_create(struct board *b, struct error *err)
     return rc;
 }
 
+static int input_row_create(struct board *b, struct error *err)
+{
+    return input_create(&b->input, err);
+}
+
+static void input_row_reset(struct board *b)
+{
+    input_release_all(b->input);
+}
+
 static int i8042_row_create(struct board *b, struct error *err)
 {
     struct i8042_config config = {
@@ -158,7 +168,21 @@ static int i8042_row_create(struct board *b, struct error *err)
         .mouse_irq = board_isa_irq(b, PC_IRQ_MOUSE),
         .reset = board_reset_line(b),
     };
-    return i8042_create(&b->i8042, &b->env, &config, err);
+    int rc = i8042_create(&b->i8042, &b->env, &config, err);
+    if (!rc)
+        ps2_input_connect(&b->ps2_input, b->i8042, b->input);
+    return rc;
+}
+
+static void i8042_row_destroy(struct board *b)
+{
+    ps2_input_disconnect(&b->ps2_input);
+    i8042_destroy(b->i8042);
+}
+
+static void i8042_row_reset(struct board *b)
+{
+    i8042_reset(b->i8042);
 }
 
 static void uart_write_console(void *opaque, const u8 *data, size_t len)
@@ -226,6 +250,7 @@ static const struct board_device {
     {"HPET", hpet_row_create, hpet_row_destroy, hpet_row_reset},
     {"8254 timer", pit_row_create, pit_row_destroy, pit_row_reset},
     {"RTC", rtc_row_create, rtc_row_destroy, rtc_row_reset},
+    {"keyboard and pointer input", input_row_create, input_row_destroy, input_row_reset},
     {"keyboard controller", i8042_row_create, i8042_row_destroy, i8042_row_reset},
     {"PCI bus", pci_bus_row_create, pci_bus_row_destroy, pci_bus_row_reset},
     {"ACPI power management", acpi_pm_row_create, acpi_pm_row_destroy, acpi_pm_row_reset},
@@ -269,6 +294,11 @@ int board_setup_firmware(struct board *b, u64 *rsdp, struct error *err)
 {
     struct firmware_config config = {.ram = b->ram, .cpu_count = b->machine->vm.cpu_count};
     return firmware_setup(b->env.mem, &config, rsdp, err);
+}
+
+struct input *machine_input(struct machine *m)
+{
+    return m->board.input;
 }
 
 /* --- the console ------------------------------------------------------------------------------------ */

@@ -6,6 +6,7 @@
 #ifndef RING3_MACHINE_BOARD_H
 #define RING3_MACHINE_BOARD_H
 
+#include "devices/char/i8042.h"
 #include "devices/device.h"
 #include "firmware/layout.h"
 #include "machine/machine.h"
@@ -28,7 +29,9 @@ struct board {
     struct hpet *hpet;
     struct rtc *rtc;
     struct uart *uart; /* COM1 */
+    struct input *input;
     struct i8042 *i8042;
+    struct ps2_input ps2_input;
     struct pci_bus *pci_bus;
     struct acpi_pm *acpi_pm;
     struct fw_cfg *fw_cfg;

@@ -104,6 +104,9 @@ struct log *machine_log(struct machine *m);
 struct display;
 struct display *machine_display(struct machine *m);
 
+/* What a person does to the guest: keys and the pointer. */
+struct input *machine_input(struct machine *m);
+
 /* Runs until the guest ends or somebody asks; returns with all vCPUs stopped. */
 void machine_run(struct machine *m, struct machine_result *result);
 void machine_quit(struct machine *m);

@@ -377,6 +377,22 @@ void i8042_mouse_event(struct i8042 *kbc, int dx, int dy, int dz, u8 buttons)
     update_irqs(kbc);
 }
 
+bool i8042_keyboard_is_idle(const struct i8042 *kbc)
+{
+    const struct i8042_state *s = &kbc->s;
+    return !s->keyboard.out.count && !(s->output_full && s->source == SOURCE_KEYBOARD);
+}
+
+u8 i8042_leds(const struct i8042 *kbc)
+{
+    return kbc->s.keyboard.leds;
+}
+
+bool i8042_mouse_is_active(const struct i8042 *kbc)
+{
+    return (kbc->s.mouse.reporting || kbc->s.mouse.remote) && !(command_byte(kbc) & CB_AUX_OFF);
+}
+
 void i8042_reset(struct i8042 *kbc)
 {
     memset(&kbc->s, 0, sizeof kbc->s);

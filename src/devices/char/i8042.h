@@ -10,6 +10,7 @@
 
 #include "devices/device.h"
 #include "devices/reset.h"
+#include "display/input.h"
 
 struct i8042;
 
@@ -28,5 +29,20 @@ void i8042_key_event(struct i8042 *kbc, u16 key, bool pressed);
 /* [lock] dy > 0: up; dz > 0: wheel away from the user; buttons: bit 0 left, 1 right, 2 middle, 3 and 4 side.
  */
 void i8042_mouse_event(struct i8042 *kbc, int dx, int dy, int dz, u8 buttons);
+
+/* [lock] The guest has read all that the keyboard had to say. */
+bool i8042_keyboard_is_idle(const struct i8042 *kbc);
+/* [lock] Bit 0: scroll lock, 1: num lock, 2: caps lock. */
+u8 i8042_leds(const struct i8042 *kbc);
+/* [lock] The guest wants to hear of movement. */
+bool i8042_mouse_is_active(const struct i8042 *kbc);
+
+/* [lock] Makes keyboard and mouse devices of `input`, in storage of the caller's; disconnect first. */
+struct ps2_input {
+    struct input *input;
+    struct input_device keyboard, mouse;
+};
+void ps2_input_connect(struct ps2_input *ps2, struct i8042 *kbc, struct input *input);
+void ps2_input_disconnect(struct ps2_input *ps2); /* accepts one that is not connected */
 
 #endif

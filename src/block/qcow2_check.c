@@ -296,6 +296,7 @@ static int rebuild_refcounts(struct checker *c, struct error *err)
         .entries = entries, .count = table * per_table, .offset = (at + blocks) << q->cluster_bits};
     table_drop_all(&q->rb);
     q->first_free = 0;
+    q->file_end = MAX(q->file_end, (at + blocks + table) << q->cluster_bits);
     return qcow2_meta_mark(q, at << q->cluster_bits, (blocks + table) << q->cluster_bits, true, err);
 }
 

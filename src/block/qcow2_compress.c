@@ -24,15 +24,6 @@ void qcow2_packed_range(const struct qcow2 *q, u64 entry, u64 *offset, u64 *len)
     *len = (((entry >> x) & MASK(q->cluster_bits - 8)) + 1) * SECTOR_SIZE - (*offset & (SECTOR_SIZE - 1));
 }
 
-static int buffers_ready(struct qcow2 *q, struct error *err)
-{
-    if (!q->plain)
-        q->plain = malloc(q->cluster_size);
-    if (!q->packed)
-        q->packed = malloc(q->cluster_size + SECTOR_SIZE);
-    return q->plain && q->packed ? 0 : error_set(err, ENOMEM, "%s: no memory", q->block->path);
-}
-
 static bool inflate_cluster(u8 *to, u64 room, u8 *from, u64 len)
 {
     z_stream z = {.next_in = from, .avail_in = (uInt)len, .next_out = to, .avail_out = (uInt)room};
@@ -58,16 +49,18 @@ static bool zstd_unpack_cluster(u8 *to, u64 room, const u8 *from, u64 len)
     return good;
 }
 
-int qcow2_unpack(struct qcow2 *q, u64 entry, struct error *err)
+static int unpack_locked(struct qcow2 *q, u64 entry, struct error *err)
 {
     u64 offset, len, end;
-    if (q->plain_entry == entry && entry)
-        return 0;
     qcow2_packed_range(q, entry, &offset, &len);
     q->plain_entry = 0;
-    int r = buffers_ready(q, err);
-    if (r == 0)
-        r = store_size(q->store, &end, err);
+    if (!q->plain)
+        q->plain = malloc(q->cluster_size);
+    if (!q->packed)
+        q->packed = malloc(q->cluster_size + SECTOR_SIZE);
+    if (!q->plain || !q->packed)
+        return error_set(err, ENOMEM, "%s: no memory", q->block->path);
+    int r = store_size(q->store, &end, err);
     if (r < 0)
         return r;
     if (offset >= end)
@@ -85,12 +78,29 @@ int qcow2_unpack(struct qcow2 *q, u64 entry, struct error *err)
     return 0;
 }
 
+int qcow2_unpack(struct qcow2 *q, u64 entry, u64 skip, struct vector *to, u64 len, struct error *err)
+{
+    pthread_mutex_lock(&q->unpack_lock);
+    int r = q->plain_entry == entry && entry ? 0 : unpack_locked(q, entry, err);
+    if (r == 0)
+        vector_fill(to, q->plain + skip, len);
+    pthread_mutex_unlock(&q->unpack_lock);
+    return r;
+}
+
+void qcow2_unpacked_forget(struct qcow2 *q)
+{
+    pthread_mutex_lock(&q->unpack_lock);
+    q->plain_entry = 0;
+    pthread_mutex_unlock(&q->unpack_lock);
+}
+
 /* The compressed size, 0 if it is no smaller. */
-static u64 pack(struct qcow2 *q, const u8 *plain)
+static u64 pack(struct qcow2 *q, const u8 *plain, u8 *packed)
 {
     u64 room = q->cluster_size - 1;
     if (q->compression) {
-        size_t n = ZSTD_compress(q->packed, room, plain, q->cluster_size, ZSTD_CLEVEL_DEFAULT);
+        size_t n = ZSTD_compress(packed, room, plain, q->cluster_size, ZSTD_CLEVEL_DEFAULT);
         return ZSTD_isError(n) ? 0 : n;
     }
     z_stream z = {0};
@@ -99,7 +109,7 @@ static u64 pack(struct qcow2 *q, const u8 *plain)
         return 0;
     z.next_in = (u8 *)plain;
     z.avail_in = (uInt)q->cluster_size;
-    z.next_out = q->packed;
+    z.next_out = packed;
     z.avail_out = (uInt)room;
     int r = deflate(&z, Z_FINISH);
     deflateEnd(&z);
@@ -131,12 +141,15 @@ found:
     return 0;
 }
 
-static int write_packed(struct qcow2 *q, u64 guest, u64 len, struct error *err)
+/* With the cluster claimed, and with the lock, which is given up while bytes are transferred. */
+static int write_packed(struct qcow2 *q, u64 guest, const u8 *packed, u64 len, struct error *err)
 {
     struct table *t;
     unsigned x = offset_bits(q);
     u64 offset = 0, index = (guest >> q->cluster_bits) & MASK(q->l2_bits);
-    int r = qcow2_l2_for_write(q, guest, &t, err);
+    int r = qcow2_can_write(q, err);
+    if (r == 0)
+        r = qcow2_l2_for_write(q, guest, &t, err);
     if (r == 0)
         r = packed_alloc(q, len, &offset, err);
     if (r < 0)
@@ -144,7 +157,9 @@ static int write_packed(struct qcow2 *q, u64 guest, u64 len, struct error *err)
     u64 sectors = ((offset + len - 1) / SECTOR_SIZE) - offset / SECTOR_SIZE;
     if (offset + len > BIT(x) - 1 || qcow2_meta_overlaps(q, offset, len))
         return error_set(err, EFBIG, "%s: no place for a compressed cluster", q->block->path);
-    r = qcow2_write(q, offset, q->packed, len, err);
+    pthread_mutex_unlock(&q->block->lock);
+    r = qcow2_write(q, offset, packed, len, err);
+    pthread_mutex_lock(&q->block->lock);
     if (r == 0)
         r = qcow2_l2_for_write(q, guest, &t, err);
     if (r == 0)
@@ -156,34 +171,28 @@ static int write_packed(struct qcow2 *q, u64 guest, u64 len, struct error *err)
     return r;
 }
 
-static int compress_locked(struct qcow2 *q, u64 offset, const void *buf, size_t len, bool *plain,
-                           struct error *err)
-{
-    u64 size = 0;
-    u8 *whole = calloc(1, q->cluster_size);
-    int r = whole ? qcow2_can_write(q, err) : error_set(err, ENOMEM, "%s: no memory", q->block->path);
-    if (r == 0)
-        r = buffers_ready(q, err);
-    if (r == 0) {
-        memcpy(whole, buf, len);
-        size = pack(q, whole);
-    }
-    free(whole);
-    *plain = r == 0 && !size;
-    return size ? write_packed(q, offset, size, err) : r;
-}
-
 int qcow2_write_compressed(struct block *b, u64 offset, const void *buf, size_t len, struct error *err)
 {
     struct qcow2 *q = b->impl;
-    bool plain;
+    struct block_claim claim;
     if (b->ops != &block_qcow2)
         return error_set(err, ENOTSUP, "%s: a %s image cannot be compressed", b->path, b->ops->name);
     if (b->readonly || offset & (q->cluster_size - 1) || offset >= b->size ||
         len != MIN(q->cluster_size, b->size - offset))
         return error_set(err, EINVAL, "%s: only whole clusters can be compressed", b->path);
-    pthread_mutex_lock(&b->lock);
-    int r = compress_locked(q, offset, buf, len, &plain, err);
-    pthread_mutex_unlock(&b->lock);
-    return plain ? block_write(b, offset, buf, len, err) : r;
+    u8 *whole = calloc(2, q->cluster_size);
+    if (!whole)
+        return error_set(err, ENOMEM, "%s: no memory", b->path);
+    memcpy(whole, buf, len);
+    u64 size = pack(q, whole, whole + q->cluster_size);
+    int r = 0;
+    if (size) {
+        qcow2_claim_clusters(q, &claim, offset, len);
+        pthread_mutex_lock(&b->lock);
+        r = write_packed(q, offset, whole + q->cluster_size, size, err);
+        pthread_mutex_unlock(&b->lock);
+        qcow2_release(q, &claim);
+    }
+    free(whole);
+    return size ? r : block_write(b, offset, buf, len, err);
 }

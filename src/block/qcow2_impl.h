@@ -21,9 +21,18 @@
  *
  * COPIED in an active L1 or L2 entry says that the refcount is exactly 1, so that the cluster may be written
  * in place.
+ *
+ * Locks. The block's lock covers the metadata in memory; it is not held while guest data is transferred. What
+ * keeps a transfer's clusters where they are is its claim (qcow2_claim.c): who only transfers (a read, a
+ * write in place) claims its bytes together with others; who changes L2 entries has their clusters alone. So
+ * two requests never allocate for one cluster, an entry is written after its data, and a cluster is given up
+ * only when nobody transfers to or from it. Order: claim, then the block's lock, then one of the claims'
+ * lock, the flush lock and the unpacking lock.
  */
 #ifndef RING3_BLOCK_QCOW2_IMPL_H
 #define RING3_BLOCK_QCOW2_IMPL_H
+
+#include <stdatomic.h>
 
 #include "block/qcow2.h"
 
@@ -97,6 +106,13 @@ struct snapshot {
     u32 extra_size;
 };
 
+struct claims {
+    pthread_mutex_t lock;
+    pthread_cond_t released;
+    struct block_claim head;
+    unsigned exclusive, waiting;
+};
+
 struct qcow2 {
     struct block *block;
     struct store *store;
@@ -116,15 +132,19 @@ struct qcow2 {
     u8 *meta; /* bit per cluster: header, active L1 and L2, refcounts, snapshot table: never written as data
                */
     u64 meta_count; /* clusters that `meta` covers */
-    bool unflushed; /* something was written since the last flush */
-    bool broken;    /* a write of metadata failed: nothing is written any more */
+    u64 file_end;   /* behind this nothing was ever written: what is there reads as zeroes */
+    struct claims claims;
+    pthread_mutex_t flush_lock; /* held by who flushes: others wait until it is done */
+    atomic_bool unflushed;      /* something was written since the last flush began; set after the write */
+    atomic_bool broken;         /* a flush failed, or a write of metadata: nothing is written any more */
 
     struct snapshot *snapshots;
     u32 snapshot_count;
     u64 snapshots_offset, snapshots_bytes;
 
-    u64 packed_at;   /* where the next compressed cluster can start; 0: in a new cluster */
-    u64 plain_entry; /* the L2 entry whose decompressed cluster is in `plain`; 0: none */
+    u64 packed_at; /* where the next compressed cluster can start; 0: in a new cluster */
+    pthread_mutex_t unpack_lock;
+    u64 plain_entry; /* [unpack_lock] the L2 entry whose decompressed cluster is in `plain`; 0: none */
     u8 *plain, *packed;
 };
 
@@ -169,17 +189,20 @@ void table_cache_finish(struct table_cache *c);
  * call for the same cache but two. */
 int table_get(struct qcow2 *q, struct table_cache *c, u64 offset, bool fresh, struct table **out,
               struct error *err);
+bool table_is_cached(struct table_cache *c, u64 offset);
 void table_drop(struct table_cache *c, u64 offset);
 void table_drop_all(struct table_cache *c);
 void big_table_set(struct big_table *t, u64 index, u64 value);
 int qcow2_write(struct qcow2 *q, u64 offset, const void *buf, u64 len, struct error *err);
 int qcow2_writev(struct qcow2 *q, u64 offset, struct vector *from, u64 len, struct error *err);
-/* A flush if anything was written since the last one. */
+/* A flush if anything was written since the last one. With or without the lock. */
 int qcow2_barrier(struct qcow2 *q, struct error *err);
 /* Writes all dirty metadata; see above. Afterwards only refcount blocks may be dirty (with lowered counts).
  */
 int qcow2_commit(struct qcow2 *q, struct error *err);
-/* Commit, until nothing is dirty, and a flush. */
+/* Commit, until nothing is dirty. */
+int qcow2_commit_all(struct qcow2 *q, struct error *err);
+/* That and a flush. */
 int qcow2_sync(struct qcow2 *q, struct error *err);
 /* Writes header bytes (within one sector) durably, after everything before it is durable. */
 int qcow2_write_header(struct qcow2 *q, u64 at, const void *bytes, u64 len, struct error *err);
@@ -205,7 +228,18 @@ int qcow2_apply_frees(struct qcow2 *q, struct error *err);
 int qcow2_meta_mark(struct qcow2 *q, u64 offset, u64 len, bool is_meta, struct error *err);
 bool qcow2_meta_overlaps(const struct qcow2 *q, u64 offset, u64 len);
 
-/* --- qcow2_io.c --- */
+/* --- qcow2_claim.c: see above --- */
+void qcow2_claims_init(struct claims *c);
+void qcow2_claims_finish(struct claims *c);
+/* Waits. `len` is not 0. */
+void qcow2_claim(struct qcow2 *q, struct block_claim *claim, u64 offset, u64 len);
+/* False where qcow2_claim would wait. */
+bool qcow2_claim_try(struct qcow2 *q, struct block_claim *claim, u64 offset, u64 len);
+/* Alone, and whole clusters. */
+void qcow2_claim_clusters(struct qcow2 *q, struct block_claim *claim, u64 offset, u64 len);
+void qcow2_release(struct qcow2 *q, struct block_claim *claim);
+
+/* --- qcow2_io.c: mapping, reading, and the driver's calls --- */
 enum run_kind { RUN_UNALLOCATED, RUN_ZERO, RUN_ZERO_ALLOCATED, RUN_NORMAL, RUN_COMPRESSED };
 struct run {
     enum run_kind kind;
@@ -215,11 +249,17 @@ struct run {
     u64 entry; /* the first L2 entry */
 };
 int qcow2_run(struct qcow2 *q, u64 guest, u64 len, struct run *run, struct error *err);
-/* Reads what the guest sees; past the end zeroes. */
+/* The L2 table for `guest`; NULL if there is none. */
+int qcow2_l2_get(struct qcow2 *q, u64 guest, struct table **out, struct error *err);
+/* Reads what the guest sees; past the end zeroes. With the range claimed, without the lock. */
 int qcow2_read_guest(struct qcow2 *q, u64 guest, struct vector *to, u64 len, struct error *err);
+
+/* --- qcow2_write.c --- */
+int qcow2_block_write(struct block *b, u64 offset, struct vector *from, size_t len, struct error *err);
+int qcow2_block_write_zeroes(struct block *b, u64 offset, u64 len, struct error *err);
+int qcow2_block_discard(struct block *b, u64 offset, u64 len, struct error *err);
 /* The L2 table for `guest`, made or copied if need be so that it may be changed. */
 int qcow2_l2_for_write(struct qcow2 *q, u64 guest, struct table **out, struct error *err);
-int qcow2_zero_clusters(struct qcow2 *q, u64 guest, u64 len, bool discard, struct error *err);
 /* Removes an L2 entry's references, later. */
 int qcow2_entry_free(struct qcow2 *q, u64 entry, struct error *err);
 int qcow2_can_write(struct qcow2 *q, struct error *err);
@@ -227,8 +267,10 @@ int qcow2_can_write(struct qcow2 *q, struct error *err);
 /* --- qcow2_compress.c --- */
 /* The host bytes of a compressed cluster. */
 void qcow2_packed_range(const struct qcow2 *q, u64 entry, u64 *offset, u64 *len);
-/* Fills q->plain. */
-int qcow2_unpack(struct qcow2 *q, u64 entry, struct error *err);
+/* Reads `len` bytes at `skip` of the compressed cluster. With the range claimed, without the lock. */
+int qcow2_unpack(struct qcow2 *q, u64 entry, u64 skip, struct vector *to, u64 len, struct error *err);
+/* What was decompressed may be no more what is there. */
+void qcow2_unpacked_forget(struct qcow2 *q);
 
 /* --- qcow2_resize.c --- */
 int qcow2_resize(struct block *b, u64 size, struct error *err);

@@ -266,6 +266,9 @@ int qcow2_open(struct block *b, const struct block_options *options, struct erro
     b->impl = q;
     q->block = b;
     q->store = b->store;
+    qcow2_claims_init(&q->claims);
+    pthread_mutex_init(&q->flush_lock, NULL);
+    pthread_mutex_init(&q->unpack_lock, NULL);
     r = header_read(q, options->inspect, err);
     if (r == 0)
         r = tables_read(q, err);
@@ -274,6 +277,10 @@ int qcow2_open(struct block *b, const struct block_options *options, struct erro
     if (r == 0 && (table_cache_init(&q->l2, q->cluster_size, L2_CACHE_BYTES) < 0 ||
                    table_cache_init(&q->rb, q->cluster_size, RB_CACHE_BYTES) < 0))
         r = error_set(err, ENOMEM, "no memory to open %s", b->path);
+    if (r == 0)
+        r = store_size(q->store, &q->file_end, err);
+    if (q->store->fixed_size)
+        q->file_end = ~0ull;
     if (r == 0 && !b->readonly && !options->inspect)
         r = writing_begin(q, err);
     return r;
@@ -296,6 +303,9 @@ int qcow2_close(struct block *b, struct error *err)
     free(q->meta);
     free(q->plain);
     free(q->packed);
+    qcow2_claims_finish(&q->claims);
+    pthread_mutex_destroy(&q->flush_lock);
+    pthread_mutex_destroy(&q->unpack_lock);
     free(q);
     b->impl = NULL;
     return r;

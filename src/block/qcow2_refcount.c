@@ -247,7 +247,8 @@ int qcow2_alloc(struct qcow2 *q, u64 count, u64 *offset, struct error *err)
     }
     if (r == 0 && first == q->first_free)
         q->first_free = first + total;
-    q->plain_entry = 0;
+    q->file_end = MAX(q->file_end, (first + total) << q->cluster_bits);
+    qcow2_unpacked_forget(q);
     *offset = first << q->cluster_bits;
     return r;
 }
@@ -326,7 +327,7 @@ static int cluster_free(struct qcow2 *q, u64 cluster, struct error *err)
     if (r < 0 || now)
         return r;
     q->first_free = MIN(q->first_free, cluster);
-    q->plain_entry = 0;
+    qcow2_unpacked_forget(q);
     if (q->packed_at && (q->packed_at - 1) >> q->cluster_bits == cluster)
         q->packed_at = 0;
     table_drop(&q->l2, offset);

@@ -38,6 +38,11 @@ static struct table *table_find(struct table_cache *c, u64 offset)
     return NULL;
 }
 
+bool table_is_cached(struct table_cache *c, u64 offset)
+{
+    return table_find(c, offset) != NULL;
+}
+
 void table_drop(struct table_cache *c, u64 offset)
 {
     struct table *t = table_find(c, offset);
@@ -131,8 +136,9 @@ int qcow2_writev(struct qcow2 *q, u64 offset, struct vector *from, u64 len, stru
     if (q->broken)
         return error_set(err, EIO, "%s: an earlier write failed, so it takes no more; check it with --repair",
                          q->block->path);
-    q->unflushed = true;
-    return store_writev(q->store, offset, from, len, err);
+    int r = store_writev(q->store, offset, from, len, err);
+    atomic_store(&q->unflushed, true);
+    return r;
 }
 
 int qcow2_write(struct qcow2 *q, u64 offset, const void *buf, u64 len, struct error *err)
@@ -144,17 +150,17 @@ int qcow2_write(struct qcow2 *q, u64 offset, const void *buf, u64 len, struct er
 
 int qcow2_barrier(struct qcow2 *q, struct error *err)
 {
-    int r;
+    int r = 0;
+    pthread_mutex_lock(&q->flush_lock);
     if (q->broken)
-        return error_set(err, EIO, "%s: an earlier write failed; what was written since may be lost",
-                         q->block->path);
-    if (!q->unflushed)
-        return 0;
-    r = store_flush(q->store, err);
-    if (r < 0)
-        q->broken = true;
-    else
-        q->unflushed = false;
+        r = error_set(err, EIO, "%s: an earlier write failed; what was written since may be lost",
+                      q->block->path);
+    else if (atomic_exchange(&q->unflushed, false)) {
+        r = store_flush(q->store, err);
+        if (r < 0)
+            q->broken = true;
+    }
+    pthread_mutex_unlock(&q->flush_lock);
     return r;
 }
 
@@ -228,11 +234,15 @@ int qcow2_commit(struct qcow2 *q, struct error *err)
     return r;
 }
 
-int qcow2_sync(struct qcow2 *q, struct error *err)
+int qcow2_commit_all(struct qcow2 *q, struct error *err)
 {
     int r = qcow2_commit(q, err);
-    if (r == 0)
-        r = write_dirty(q, &q->rb, false, err);
+    return r < 0 ? r : write_dirty(q, &q->rb, false, err);
+}
+
+int qcow2_sync(struct qcow2 *q, struct error *err)
+{
+    int r = qcow2_commit_all(q, err);
     return r < 0 ? r : qcow2_barrier(q, err);
 }
 

@@ -30,6 +30,7 @@ struct block_queue {
     struct request_list waiting, ended;
     unsigned pending; /* submitted and not done */
     unsigned plugged; /* begin without end */
+    bool completing;  /* somebody calls `done` of all that have ended */
     bool ending;
     unsigned threads, idle_threads, max_threads;
     pthread_t thread[MAX_THREADS];
@@ -73,12 +74,16 @@ static bool request_end(struct block_queue *q, struct block_request *request, in
     return first;
 }
 
-/* Calls `done` of all that have ended; with `held`. */
+/* Calls `done` of all that have ended; with `held`. From within a `done` it leaves them to the caller of
+ * that.
+ */
 static void complete_held(struct block_queue *q)
 {
     pthread_mutex_lock(&q->lock);
     struct block_request *list;
-    while ((list = list_take_all(&q->ended))) {
+    bool nested = q->completing;
+    q->completing = true;
+    while (!nested && (list = list_take_all(&q->ended))) {
         unsigned count = 0;
         pthread_mutex_unlock(&q->lock);
         while (list) {
@@ -96,6 +101,7 @@ static void complete_held(struct block_queue *q)
         if (!q->pending)
             pthread_cond_broadcast(&q->idle);
     }
+    q->completing = nested;
     pthread_mutex_unlock(&q->lock);
 }
 
@@ -280,8 +286,8 @@ int block_queue_create(struct block_queue **out, struct block *block, unsigned t
     pthread_mutex_init(&q->lock, NULL);
     pthread_cond_init(&q->work, NULL);
     pthread_cond_init(&q->idle, NULL);
-    if (!block->threads && block->ops->direct_begin && ring_create(&q->ring, transfers_arrived, q) < 0)
-        q->ring = NULL;
+    if (!block->threads && block->ops->direct_begin)
+        ring_create(&q->ring, transfers_arrived, q); /* else there are the threads */
     int r = worker_start(q);
     if (r < 0) {
         block_queue_destroy(q);

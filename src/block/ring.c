@@ -49,6 +49,7 @@ int ring_create(struct ring **out, void (*arrived)(void *opaque), void *opaque)
     sigset_t all, old;
     if (!r)
         return -ENOMEM;
+    *out = r; /* before there is a thread that uses it */
     r->arrived = arrived;
     r->opaque = opaque;
     pthread_mutex_init(&r->submit_lock, NULL);
@@ -70,10 +71,9 @@ int ring_create(struct ring **out, void (*arrived)(void *opaque), void *opaque)
     }
     if (e < 0) {
         ring_destroy(r);
-        return e;
+        *out = NULL;
     }
-    *out = r;
-    return 0;
+    return e;
 }
 
 void ring_destroy(struct ring *r)
@@ -147,6 +147,9 @@ void *ring_take(struct ring *r, int *result)
 
 void ring_remind(struct ring *r, bool always)
 {
-    if (always || io_uring_cq_ready(&r->uring))
+    pthread_mutex_lock(&r->take_lock);
+    bool ready = io_uring_cq_ready(&r->uring);
+    pthread_mutex_unlock(&r->take_lock);
+    if (always || ready)
         eventfd_write(r->event, 1);
 }

@@ -11,7 +11,8 @@
 
 struct ring;
 
-/* -ENOSYS or another error where there is no io_uring: old kernels, and containers that forbid it. */
+/* *out is NULL on failure: -ENOSYS or another error where there is no io_uring: old kernels, and containers
+ * that forbid it. */
 int ring_create(struct ring **out, void (*arrived)(void *opaque), void *opaque);
 /* Nothing is under way; NULL is accepted. */
 void ring_destroy(struct ring *ring);

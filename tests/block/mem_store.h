@@ -3,6 +3,7 @@
 #ifndef RING3_TESTS_MEM_STORE_H
 #define RING3_TESTS_MEM_STORE_H
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,6 +26,7 @@ struct mem_store {
     bool records;
     struct mem_event *events;
     size_t count, room;
+    pthread_mutex_t lock;
     long fail_after; /* writes and flushes until everything fails; -1: never */
 };
 
@@ -78,7 +80,7 @@ static inline int mem_grow(struct mem_store *m, u64 size, struct error *err)
     return 0;
 }
 
-static inline int mem_read(struct store *s, u64 offset, void *buf, size_t len, struct error *err)
+static inline int mem_read_locked(struct store *s, u64 offset, void *buf, size_t len, struct error *err)
 {
     struct mem_store *m = mem_of(s);
     u64 n = offset < m->size ? MIN(len, m->size - offset) : 0;
@@ -89,7 +91,8 @@ static inline int mem_read(struct store *s, u64 offset, void *buf, size_t len, s
     return 0;
 }
 
-static inline int mem_write(struct store *s, u64 offset, const void *buf, size_t len, struct error *err)
+static inline int mem_write_locked(struct store *s, u64 offset, const void *buf, size_t len,
+                                   struct error *err)
 {
     struct mem_store *m = mem_of(s);
     int r = mem_fails(m, err);
@@ -104,7 +107,7 @@ static inline int mem_write(struct store *s, u64 offset, const void *buf, size_t
     return 0;
 }
 
-static inline int mem_flush(struct store *s, struct error *err)
+static inline int mem_flush_locked(struct store *s, struct error *err)
 {
     int r = mem_fails(mem_of(s), err);
     if (r == 0)
@@ -130,7 +133,7 @@ static inline int mem_truncate(struct store *s, u64 size, struct error *err)
     return 0;
 }
 
-static inline int mem_punch(struct store *s, u64 offset, u64 len)
+static inline int mem_punch_locked(struct store *s, u64 offset, u64 len)
 {
     struct mem_store *m = mem_of(s);
     if (offset >= m->size)
@@ -141,11 +144,44 @@ static inline int mem_punch(struct store *s, u64 offset, u64 len)
     return 0;
 }
 
+static inline int mem_read(struct store *s, u64 offset, void *buf, size_t len, struct error *err)
+{
+    pthread_mutex_lock(&mem_of(s)->lock);
+    int r = mem_read_locked(s, offset, buf, len, err);
+    pthread_mutex_unlock(&mem_of(s)->lock);
+    return r;
+}
+
+static inline int mem_write(struct store *s, u64 offset, const void *buf, size_t len, struct error *err)
+{
+    pthread_mutex_lock(&mem_of(s)->lock);
+    int r = mem_write_locked(s, offset, buf, len, err);
+    pthread_mutex_unlock(&mem_of(s)->lock);
+    return r;
+}
+
+static inline int mem_flush(struct store *s, struct error *err)
+{
+    pthread_mutex_lock(&mem_of(s)->lock);
+    int r = mem_flush_locked(s, err);
+    pthread_mutex_unlock(&mem_of(s)->lock);
+    return r;
+}
+
+static inline int mem_punch(struct store *s, u64 offset, u64 len)
+{
+    pthread_mutex_lock(&mem_of(s)->lock);
+    int r = mem_punch_locked(s, offset, len);
+    pthread_mutex_unlock(&mem_of(s)->lock);
+    return r;
+}
+
 static inline void mem_close(struct store *s)
 {
     struct mem_store *m = mem_of(s);
     mem_forget(m);
     free(m->events);
+    pthread_mutex_destroy(&m->lock);
     free(m->data);
     free(m);
 }
@@ -166,6 +202,7 @@ static inline struct mem_store *mem_store_create(const void *data, u64 size)
     struct mem_store *m = calloc(1, sizeof *m);
     m->store = (struct store){.ops = &mem_ops, .name = "memory"};
     m->fail_after = -1;
+    pthread_mutex_init(&m->lock, NULL);
     m->data = malloc(size + 1);
     m->size = size;
     if (data)

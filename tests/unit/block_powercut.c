@@ -284,18 +284,20 @@ static int op_snapshot(struct world *w, struct error *err)
     if (!w->has_saved[i]) {
         for (u32 s = 0; s < DISK_SECTORS; s++)
             w->saved[i][s] = w->disk[s].now;
-        w->has_saved[i] = true;
-        return qcow2_snapshot_create(w->block, name, 1, err);
+        int r = qcow2_snapshot_create(w->block, name, 1, err);
+        w->has_saved[i] = r == 0;
+        return r == -ERANGE ? 0 : r; /* narrow refcounts: nothing has changed */
     }
     if (rng(2)) {
         w->has_saved[i] = false;
         return qcow2_snapshot_delete(w->block, name, err);
     }
-    for (u32 s = 0; s < DISK_SECTORS; s++) {
+    int r = qcow2_snapshot_apply(w->block, name, err);
+    for (u32 s = 0; s < DISK_SECTORS && r == 0; s++) {
         promise_add(&w->disk[s], w->saved[i][s]);
         w->disk[s].now = w->saved[i][s];
     }
-    return qcow2_snapshot_apply(w->block, name, err);
+    return r == -ERANGE ? 0 : r;
 }
 
 static void settle(struct world *w)

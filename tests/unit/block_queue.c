@@ -154,6 +154,113 @@ static void test_transfers_that_fail_or_fall_short(void)
     }
 }
 
+/* --- many requests at once in few clusters --- */
+
+#define CROWD_JOBS    24u
+#define CROWD_SECTORS 512u
+#define CROWD_ROUNDS  4000u
+
+/* A job owns every CROWD_JOBS-th sector, so that jobs share clusters and never sectors. */
+struct crowd_job {
+    struct block_request request;
+    struct crowd *crowd;
+    u64 random;
+    unsigned index, sector;
+    u8 data[SECTOR_SIZE], model[CROWD_SECTORS]; /* the byte that fills each own sector */
+};
+
+struct crowd {
+    struct block_queue *queue;
+    unsigned rounds, wrong; /* under `held` */
+    struct crowd_job jobs[CROWD_JOBS];
+};
+
+static u64 crowd_random(struct crowd_job *job, u64 below)
+{
+    job->random = job->random * 6364136223846793005ull + 1442695040888963407ull;
+    return (job->random >> 33) % below;
+}
+
+static void crowd_next(struct block_request *request, int result, const struct error *err)
+{
+    struct crowd_job *job = container_of(request, struct crowd_job, request);
+    struct crowd *crowd = job->crowd;
+    if (result < 0) {
+        printf("# %s\n", err->message);
+        crowd->wrong++;
+        return;
+    }
+    if (request->kind == BLOCK_READ)
+        for (unsigned i = 0; i < SECTOR_SIZE; i++)
+            crowd->wrong += job->data[i] != job->model[job->sector];
+    if (crowd->rounds++ >= CROWD_ROUNDS)
+        return;
+    unsigned dice = (unsigned)crowd_random(job, 20);
+    job->sector = (unsigned)crowd_random(job, CROWD_SECTORS / CROWD_JOBS) * CROWD_JOBS + job->index;
+    request->offset = (u64)job->sector * SECTOR_SIZE;
+    request->len = SECTOR_SIZE;
+    if (dice < 9) {
+        request->kind = BLOCK_WRITE;
+        job->model[job->sector] = (u8)crowd_random(job, 256);
+        memset(job->data, job->model[job->sector], SECTOR_SIZE);
+    } else if (dice < 17) {
+        request->kind = BLOCK_READ;
+        memset(job->data, job->model[job->sector] ^ 1, SECTOR_SIZE);
+    } else if (dice < 19) {
+        request->kind = BLOCK_WRITE_ZEROES;
+        job->model[job->sector] = 0;
+    } else {
+        request->kind = BLOCK_FLUSH;
+    }
+    if (crowd_random(job, 4)) {
+        block_queue_submit(crowd->queue, request);
+    } else {
+        block_queue_begin(crowd->queue);
+        block_queue_submit(crowd->queue, request);
+        block_queue_end(crowd->queue);
+    }
+}
+
+static void crowd_run(struct block *b)
+{
+    struct crowd *crowd = calloc(1, sizeof *crowd);
+    struct qcow2_check check = {0};
+    u8 buf[SECTOR_SIZE];
+    CHECK_EQ(block_queue_create(&crowd->queue, b, 6, &held, NULL), 0);
+    pthread_mutex_lock(&held);
+    for (unsigned i = 0; i < CROWD_JOBS; i++) {
+        struct crowd_job *job = &crowd->jobs[i];
+        *job = (struct crowd_job){.crowd = crowd, .index = i, .random = i + 1};
+        job->request = (struct block_request){.kind = BLOCK_FLUSH, .buf = job->data, .done = crowd_next};
+        crowd_next(&job->request, 0, NULL);
+    }
+    pthread_mutex_unlock(&held);
+    block_queue_drain(crowd->queue);
+    block_queue_destroy(crowd->queue);
+    CHECK_EQ(crowd->wrong, 0);
+    for (unsigned s = 0; s < CROWD_SECTORS; s++) {
+        CHECK_EQ(block_read(b, (u64)s * SECTOR_SIZE, buf, SECTOR_SIZE, NULL), 0);
+        u8 want = crowd->jobs[s % CROWD_JOBS].model[s];
+        if (buf[0] != want || memcmp(buf, buf + 1, SECTOR_SIZE - 1) != 0) {
+            CHECK_EQ(buf[0], want);
+            break;
+        }
+    }
+    if (b->ops == &block_qcow2) {
+        CHECK_EQ(qcow2_check(b, &check, NULL), 0);
+        CHECK_EQ(check.corruptions + check.leaks, 0);
+    }
+    CHECK_EQ(block_close(b, NULL), 0);
+    free(crowd);
+}
+
+static void test_crowded_clusters(void)
+{
+    crowd_run(image_create());
+    for (unsigned i = 0; i < 4; i++)
+        crowd_run(file_create(i & 1 ? "qcow2" : "raw", i & 2));
+}
+
 /* One request from and to scattered buffers, of odd sizes and some empty, across clusters. */
 static void test_scattered_buffers(void)
 {
@@ -226,6 +333,7 @@ static void test_destroy_of_nothing(void)
 int main(void)
 {
     TAP_RUN(test_requests_complete_once);
+    TAP_RUN(test_crowded_clusters);
     TAP_RUN(test_transfers_that_fail_or_fall_short);
     TAP_RUN(test_scattered_buffers);
     TAP_RUN(test_failures_are_reported);

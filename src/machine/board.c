@@ -12,6 +12,7 @@
 #include "devices/char/uart.h"
 #include "devices/debug/debug_exit.h"
 #include "devices/debug/testdev.h"
+#include "devices/dma/i8237.h"
 #include "devices/irq/ioapic.h"
 #include "devices/irq/lapic.h"
 #include "devices/irq/pic.h"
@@ -252,6 +253,7 @@ static const struct board_device {
     {"RTC", rtc_row_create, rtc_row_destroy, rtc_row_reset},
     {"keyboard and pointer input", input_row_create, input_row_destroy, input_row_reset},
     {"keyboard controller", i8042_row_create, i8042_row_destroy, i8042_row_reset},
+    {"DMA controllers", i8237_row_create, i8237_row_destroy, i8237_row_reset},
     {"PCI bus", pci_bus_row_create, pci_bus_row_destroy, pci_bus_row_reset},
     {"ACPI power management", acpi_pm_row_create, acpi_pm_row_destroy, acpi_pm_row_reset},
     {"firmware configuration", fw_cfg_row_create, fw_cfg_row_destroy, fw_cfg_row_reset},
@@ -293,6 +295,7 @@ void board_reset(struct board *b)
 int board_setup_firmware(struct board *b, u64 *rsdp, struct error *err)
 {
     struct firmware_config config = {.ram = b->ram, .cpu_count = b->machine->vm.cpu_count};
+    i8237_set_cascade(b->i8237);
     return firmware_setup(b->env.mem, &config, rsdp, err);
 }
 

@@ -32,6 +32,7 @@ struct board {
     struct input *input;
     struct i8042 *i8042;
     struct ps2_input ps2_input;
+    struct i8237 *i8237; /* both DMA controllers */
     struct pci_bus *pci_bus;
     struct acpi_pm *acpi_pm;
     struct fw_cfg *fw_cfg;

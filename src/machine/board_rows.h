@@ -48,6 +48,9 @@ ROW_DECLARE(acpi_pm);
 int display_row_create(struct board *b, struct error *err);
 void display_row_destroy(struct board *b);
 
+/* board_legacy.c */
+ROW_DECLARE(i8237);
+
 /* board_firmware.c */
 ROW_DECLARE(fw_cfg);
 

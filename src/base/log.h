@@ -22,6 +22,7 @@
     X(TIMER, "timer", "PIT, HPET, RTC, PM timer and local APIC timer")                                       \
     X(CHAR, "char", "serial ports and keyboard controller")                                                  \
     X(PCI, "pci", "PCI configuration space")                                                                 \
+    X(DISK, "disk", "commands to disk and CD-ROM drives")                                                    \
     X(ACPI, "acpi", "power management and firmware tables")                                                  \
     X(BOOT, "boot", "kernel loading")                                                                        \
     X(JIT, "jit", "translation, with guest and host code")

@@ -6,12 +6,14 @@
 
 #include "cli/command.h"
 #include "cli/console.h"
+#include "cli/disk_option.h"
 #include "cli/suggest.h"
 #include "cli/terminal.h"
 #include "machine/machine.h"
 
 struct run_options {
     struct machine_config machine;
+    struct disk_options disks;
     const char *console;
     bool stats;
 };
@@ -41,6 +43,18 @@ static int set_append(void *target, const char *value, struct error *err)
     struct run_options *o = target;
     o->machine.append = value;
     return 0;
+}
+
+static int set_disk(void *target, const char *value, struct error *err)
+{
+    struct run_options *o = target;
+    return disk_option_parse(&o->disks, &o->machine, false, value, err);
+}
+
+static int set_cdrom(void *target, const char *value, struct error *err)
+{
+    struct run_options *o = target;
+    return disk_option_parse(&o->disks, &o->machine, true, value, err);
 }
 
 static int set_memory(void *target, const char *value, struct error *err)
@@ -163,6 +177,9 @@ static const struct option options[] = {
      "the initial RAM disk; for a Multiboot kernel a module, 'FILE ARGS',\nand the option may be repeated",
      set_initrd},
     {"append", "STR", "the kernel's command line", set_append},
+    {"disk", "FILE[,KEY=VALUE...]", "a disk, see below; may be repeated", set_disk},
+    {"cdrom", "FILE[,KEY=VALUE...]", "a CD-ROM drive with this image in it ('': empty); may be repeated",
+     set_cdrom},
     {"memory", "SIZE", "guest memory, with K, M, G or T behind the number (512M)", set_memory},
     {"cpus", "N", "number of CPUs, 1 to 64 (1)", set_cpus},
     {"cpu", "MODEL", "CPU model, see below (x86-64-v3 if this host can)", set_cpu},
@@ -191,6 +208,10 @@ static void print_details(void)
     printf("\nTrace topics:\n");
     for (int i = 0; i < TRACE_TOPIC_COUNT; i++)
         printf("  %-12s%s\n", trace_topic_name(i), trace_topic_help(i));
+    printf(
+        "\n"
+        "Disks: if=ide|ahci|virtio|scsi (ide), format=raw|qcow2|... (found out), readonly, snapshot=on\n"
+        "(what is written is gone in the end), serial=STRING. A comma in a file's name is written twice.\n");
     printf(
         "\n"
         "On a terminal every key goes to the guest, but for Ctrl-]: Ctrl-] q quits, Ctrl-] Ctrl-] types one\n"
@@ -276,11 +297,14 @@ static int run_run(const struct command *self, int argc, char **argv)
     int operands, status;
 
     machine_config_init(&o.machine);
-    if (!command_parse(self, argc, argv, &o, &operands, &status))
+    if (!command_parse(self, argc, argv, &o, &operands, &status)) {
+        disk_options_finish(&o.disks);
         return status;
+    }
     if (!o.machine.kernel) {
         fprintf(stderr, "ring3: there is nothing to run; name a kernel with --kernel FILE ('ring3 help run' "
                         "tells more)\n");
+        disk_options_finish(&o.disks);
         return EXIT_USAGE;
     }
 
@@ -293,6 +317,7 @@ static int run_run(const struct command *self, int argc, char **argv)
         status = run_machine(&o, machine, console);
     console_close(console);
     machine_destroy(machine);
+    disk_options_finish(&o.disks);
     return signals_caught() ? die_of(signals_caught()) : status;
 }
 

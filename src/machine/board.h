@@ -39,8 +39,17 @@ struct board {
     struct display *display;
     struct debug_exit *debug_exit;
     struct testdev *testdev;
-    size_t created; /* rows of the device table */
+    struct drive *drives[MACHINE_MAX_DISKS]; /* of config.disks, same index; open before board_create */
+    size_t created;                          /* rows of the device table */
 };
+
+/* Opens all disks' images, before board_create; closed by board_close_drives after board_destroy. Both
+ * without the machine lock. */
+int board_open_drives(struct board *board, struct machine *m, struct error *err);
+void board_close_drives(struct board *board);
+/* Waits until no disk I/O is under way; the vCPUs stand still. Without the machine lock. Before a reset,
+ * before state is saved, and before board_destroy. */
+void board_drain(struct board *board);
 
 /* [machine lock] Creates RAM and all devices that the configuration asks for, and connects the CPUs. On
  * failure the caller destroys what there is. */

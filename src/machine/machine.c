@@ -146,6 +146,8 @@ static int machine_build(struct machine *m, struct error *err)
         rc = loop_create(&m->loop, err);
     if (!rc)
         rc = vm_build(m, err);
+    if (!rc)
+        rc = board_open_drives(&m->board, m, err);
     if (rc)
         return rc;
     loop_lock(m->loop);
@@ -190,7 +192,9 @@ void machine_destroy(struct machine *m)
     threads_join(m);
     if (m->timeout.loop)
         timer_disarm(&m->timeout);
+    board_drain(&m->board);
     board_destroy(&m->board);
+    board_close_drives(&m->board);
     for (unsigned i = 0; i < vm->cpu_count; i++) {
         if (vm->engine->vcpu_finish)
             vm->engine->vcpu_finish(vm->cpu[i]);
@@ -269,11 +273,13 @@ void machine_run(struct machine *m, struct machine_result *result)
         if (request == REQUEST_END)
             break;
         struct error err = {0};
+        board_drain(&m->board);
         if (request == REQUEST_RESET && machine_reset(m, &err) < 0) {
             *result = (struct machine_result){.end = MACHINE_FAILED, .error = err};
             return;
         }
     }
+    board_drain(&m->board);
     *result = m->result;
 }
 

@@ -107,6 +107,13 @@ const u8 *mmu_code_page(struct vcpu *v, u64 lin);
 u8 mmu_fetch(struct vcpu *v, u64 lin);
 
 /*
+ * For engines that keep what mmu_code_page has told them, as a processor's TLB would: it holds as long as
+ * v->asid_tag and v->code_epoch are what they were, or just v->code_epoch if this returns true (a global
+ * page). To be called right after mmu_code_page, for the same address.
+ */
+bool mmu_code_remember(struct vcpu *v, u64 lin);
+
+/*
  * A page walk without side effects (no A/D, no fault): the guest-physical address, or ~0. For debuggers,
  * dumps and tests.
  */

@@ -9,6 +9,7 @@
 #define TAG_MASK         0xfffu
 #define PAGE_CACHE_SIZE  512
 #define LARGE_FILTER_LEN 64
+#define CODE_FILTER_LEN  64
 
 struct page_cache_entry {
     u64 page; /* guest-physical page address, ~0 if empty */
@@ -43,7 +44,9 @@ struct mmu {
     u32 global[MMU_INDEX_COUNT - 1][TLB_ENTRIES];
     u64 large_2m[LARGE_FILTER_LEN];
     u64 large_1g;
-    u64 a20; /* mask of physical addresses */
+    u64 code_filter[CODE_FILTER_LEN]; /* pages that an engine remembers, hashed: INVLPG of others is not told
+                                       */
+    u64 a20;                          /* mask of physical addresses */
     /* What is known of the memory map, until it changes: the largest RAM seen below and above 4 GiB, other
      * pages. */
     struct ram_run run[2];

@@ -41,6 +41,27 @@ static void forget_globals(struct mmu *mmu)
     }
 }
 
+static void forget_code(struct vcpu *v)
+{
+    v->code_epoch++;
+    memset(v->mmu->code_filter, 0, sizeof v->mmu->code_filter);
+}
+
+static u64 *code_filter(struct mmu *mmu, u64 lin, u64 *bit)
+{
+    u64 hash = (lin >> PAGE_SHIFT) * 0x9e3779b97f4a7c15ull >> 52;
+    *bit = BIT(hash & 63);
+    return &mmu->code_filter[hash >> 6 & (CODE_FILTER_LEN - 1)];
+}
+
+bool mmu_code_remember(struct vcpu *v, u64 lin)
+{
+    u64 bit, *word = code_filter(v->mmu, lin, &bit);
+    *word |= bit;
+    return v->mmu->global[v->cpl == 3 ? MMU_USER : MMU_KERNEL][lin >> PAGE_SHIFT & (TLB_ENTRIES - 1)] ==
+           v->mmu->global_epoch;
+}
+
 /* Gives the current PCID a tag that no entry has. */
 static void tag_renew(struct vcpu *v)
 {
@@ -51,6 +72,7 @@ static void tag_renew(struct vcpu *v)
         memset(mmu->large_2m, 0, sizeof mmu->large_2m);
         mmu->large_1g = 0;
         forget_pcids(mmu);
+        forget_code(v);
         mmu->tag_last = 0;
     }
     unsigned pcid = current_pcid(v);
@@ -63,6 +85,7 @@ void mmu_flush_all(struct vcpu *v)
 {
     forget_pcids(v->mmu);
     forget_globals(v->mmu);
+    forget_code(v);
     memset(v->mmu->large_2m, 0, sizeof v->mmu->large_2m);
     v->mmu->large_1g = 0;
     mmu_format_update(v);
@@ -125,8 +148,12 @@ static void kill_page(struct vcpu *v, u64 lin)
         /* A 4 MiB page is two 2 MiB regions, 1024 consecutive slots. */
         unsigned first = (lin >> PAGE_SHIFT) & (TLB_ENTRIES - 1) & ~1023u;
         slots_kill(v, first, 1024);
+        forget_code(v);
     } else {
         slots_kill(v, lin >> PAGE_SHIFT & (TLB_ENTRIES - 1), 1);
+        word = code_filter(v->mmu, lin, &bit);
+        if (*word & bit)
+            forget_code(v);
     }
 }
 

@@ -52,16 +52,22 @@ static void find_live_flags(struct translation *t)
 static void lower_poll(struct translation *t)
 {
     struct emitter *e = &t->e;
-    u8 *out = e->p;
-    EMIT(e, "\x4c\x89\xd9"); /* mov rcx, r11 */
+    const u8 *out = emit_here(e);
     lower_set_rip(t, t->b->rip);
     emit_jump_to(e, 0xe9, t->j->thunk.exit);
     t->b->poll = emit_here(e);
-    EMIT(e, "\x49\x89\xcb"); /* mov r11, rcx */
-    emit_gs(e, 0x8b, RCX, AT_WORD(WORD_GO), false);
-    EMIT(e, "\xe3"); /* jrcxz out */
-    emit_u8(e, (u8)(out - (e->p + 1)));
-    EMIT(e, "\x4c\x89\xd9"); /* mov rcx, r11 */
+    if (t->live[0]) {
+        EMIT(e, "\x49\x89\xcb"); /* mov r11, rcx */
+        emit_gs(e, 0x8b, RCX, AT_STOP, false);
+        EMIT(e, "\xe3\x08\x4c\x89\xd9"); /* jrcxz +8; mov rcx, r11 */
+        emit_jump_to(e, 0xe9, out);
+        EMIT(e, "\x4c\x89\xd9"); /* mov rcx, r11 */
+    } else {
+        EMIT(e, "\x65\x83\x3c\x25"); /* cmp dword gs:[...], 0 */
+        emit_u32(e, AT_STOP);
+        emit_u8(e, 0);
+        emit_jump_to(e, 0x0f85, out);
+    }
     t->b->entry = emit_here(e);
 }
 

@@ -80,8 +80,16 @@ int cache_create(struct jit *j, size_t size, struct error *err)
     cache_begin(j, &e);
     thunks_emit(j, &e);
     cache_commit(j, &e);
+    cache_forget_returns(j);
     j->base_used = j->used;
     return 0;
+}
+
+void cache_forget_returns(struct jit *j)
+{
+    struct jit_return *r = (struct jit_return *)&j->v->engine_words[WORD_RING];
+    for (unsigned i = 0; i < 2 * RING_COUNT; i++)
+        r[i] = (struct jit_return){.code = j->thunk.exit_zero};
 }
 
 void cache_flush(struct jit *j)
@@ -92,6 +100,7 @@ void cache_flush(struct jit *j)
     memset(j->page_bucket, 0, BUCKETS_SIZE);
     memset(j->jump, 0, JUMPS_SIZE);
     j->v->engine_words[WORD_LINK] = 0;
+    cache_forget_returns(j);
     j->flushes++;
 }
 
@@ -148,7 +157,17 @@ static void unhash(struct jit *j, struct block *b)
         *jump = (struct jit_jump){0};
 }
 
-/* All blocks of a page go together, so that no chained jump into one of them is left. */
+static void unlink_incoming(struct block *b)
+{
+    while (b->incoming) {
+        struct link *link = b->incoming;
+        store_le32(link->value, 0);
+        b->incoming = link->next;
+        link->at = NULL;
+    }
+}
+
+/* All blocks of a page go together, so that no jump chained within the page is left. */
 void cache_drop_page(struct jit *j, const u8 *page)
 {
     for (struct block **at = page_bucket_of(j, page); *at;) {
@@ -159,7 +178,9 @@ void cache_drop_page(struct jit *j, const u8 *page)
         }
         *at = b->next_page;
         unhash(j, b);
+        unlink_incoming(b);
         j->invalidated++;
     }
     j->v->engine_words[WORD_LINK] = 0;
+    cache_forget_returns(j);
 }

@@ -18,16 +18,20 @@
  * nothing: it is executed again, wholly, by the interpreter. Translated code never raises and never faults.
  *     The one inexactness: arithmetic flags that were dead at such an instruction have arbitrary values in
  * the frame of the fault that it raises. Going on after the fault cannot tell.
- *  3. A block lies within one guest page; its key is (host address of its code, RIP, mode). It depends on no
- * mapping but its own: direct jumps are chained within the page only, all others look their target up through
- * the exec TLB, so every TLB flush is obeyed and nothing here has to be flushed with it. CPL and rights are
- * in the TLB that v->engine_words point to, not in the code.
+ *  3. A block lies within one guest page; its key is (host address of its code, RIP, mode). Its mapping is
+ * looked up in the exec TLB when it is entered from outside its page. What was found may be used again, as a
+ * processor's TLB would, as long as the *context* is the same: asid_tag and code_epoch, or code_epoch alone
+ * for global pages (mmu_code_remember). Direct jumps to other pages, indirect jumps (struct jit_jump) and
+ * returns compare it, or are forgotten when it changes. Rights of data are in the TLB that v->engine_words
+ * point to.
  *  4. A page with blocks has RAM_PAGE_CODE: no TLB has write entries for it, so every write is reported
  * (track.c). A write to bytes of a block drops the page's blocks on every vCPU: on the writer's before its
- * next instruction, on others before they take an event, and before their next backward or indirect jump's
- * target begins.
- *  5. Blocks whose target RIP is not above the source's, and all indirect targets, begin with a poll of
- * WORD_GO: a loop cannot miss a kick.
+ * next instruction, on others before they take an event, and before their next backward or far jump's target
+ * begins. (Another CPU must execute a serializing instruction before it may count on new code, SDM vol.
+ * 3 8.1.3: those are the interpreter's.)
+ *  5. Jumps to RIPs that are not above the source's block poll the stop flag, far and indirect jumps too.
+ * Returns to where the ring says do not: a cycle of such returns, forward calls and forward jumps would have
+ * to nest deeper than the ring. So a loop cannot miss a kick.
  *
  * The cache belongs to the vCPU (later: to the VM); when it is full it is emptied.
  */
@@ -40,14 +44,15 @@
 
 /* v->engine_words */
 enum jit_word {
-    WORD_GO,  /* 0: leave at the next poll. Written by anyone */
-    WORD_TLB, /* the TLB of data accesses, of fetches: for the current rights */
-    WORD_EXEC_TLB,
-    WORD_JUMPS,  /* struct jit_jump[JUMP_COUNT] */
-    WORD_ENTRY,  /* where `enter` goes */
-    WORD_LINK,   /* struct link that was left through, or 0 */
-    WORD_STEP,   /* not 0: the instruction at RIP is the interpreter's */
-    WORD_LINEAR, /* scratch of lowered code: a linear address, a value, saved flags, rAX */
+    WORD_CONTEXT, /* low half: context_of the address space; high half not 0: leave at the next poll (by
+                     anyone) */
+    WORD_GLOBAL,  /* likewise, of global pages */
+    WORD_TLB,     /* the TLB of data accesses for the current rights */
+    WORD_JUMPS,   /* struct jit_jump[JUMP_COUNT] */
+    WORD_ENTRY,   /* where `enter` goes */
+    WORD_LINK,    /* struct link that was left through, or 0 */
+    WORD_STEP,    /* not 0: the instruction at RIP is the interpreter's */
+    WORD_LINEAR,  /* scratch of lowered code: a linear address, a value, saved flags, rAX */
     WORD_VALUE,
     WORD_FLAGS,
     WORD_RAX,
@@ -59,7 +64,17 @@ enum jit_word {
     WORD_MODE,  /* what a RIP is xor-ed with to look it up: the mode's part of the key */
     WORD_LIMIT, /* [SREG_COUNT], outside 64-bit mode: the first offset behind the segment; 0 if not plain data
                  */
-    WORD_LIMIT_END = WORD_LIMIT + SREG_COUNT,
+    WORD_RING_TOP = WORD_LIMIT + SREG_COUNT, /* [2]: supervisor's, user's: byte offset of the newest entry */
+    WORD_RING = WORD_RING_TOP + 2,           /* [2][RING_COUNT] struct jit_return */
+    WORD_COUNT = WORD_RING + 2 * 2 * 16,
+};
+_Static_assert(WORD_COUNT <= ARRAY_LEN(((struct vcpu *)0)->engine_words), "engine_words");
+
+/* What CALL expects of RET. Offsets wrap by themselves as bytes. An empty entry expects RIP 0 and leaves. */
+#define RING_COUNT 16
+struct jit_return {
+    u64 minus_rip;
+    const u8 *code;
 };
 
 /* What a translation depends on besides its bytes and address. */
@@ -70,12 +85,15 @@ enum jit_mode {
     MODE_ES = BIT(3),
     MODE_SS = BIT(4),
 };
-#define AT_WORD(w)  ((u32)offsetof(struct vcpu, engine_words) + 8u * (w))
-#define AT_GPR(r)   ((u32)offsetof(struct vcpu, gpr) + 8u * (r))
-#define AT_RIP      ((u32)offsetof(struct vcpu, rip))
-#define AT_RFLAGS   ((u32)offsetof(struct vcpu, rflags))
-#define AT_ASID     ((u32)offsetof(struct vcpu, asid_tag))
-#define AT_LIMIT(s) AT_WORD(WORD_LIMIT + (s))
+#define AT_WORD(w)        ((u32)offsetof(struct vcpu, engine_words) + 8u * (w))
+#define AT_GPR(r)         ((u32)offsetof(struct vcpu, gpr) + 8u * (r))
+#define AT_RIP            ((u32)offsetof(struct vcpu, rip))
+#define AT_RFLAGS         ((u32)offsetof(struct vcpu, rflags))
+#define AT_ASID           ((u32)offsetof(struct vcpu, asid_tag))
+#define AT_STOP           (AT_WORD(WORD_CONTEXT) + 4)
+#define AT_RING_TOP(user) AT_WORD(WORD_RING_TOP + (user))
+#define AT_RING(user)     AT_WORD(WORD_RING + 2 * RING_COUNT * (user))
+#define AT_LIMIT(s)       AT_WORD(WORD_LIMIT + (s))
 #define AT_SEG_BASE(s)                                                                                       \
     ((u32)(offsetof(struct vcpu, seg) + sizeof(struct segreg) * (s) + offsetof(struct segreg, base)))
 
@@ -86,10 +104,20 @@ enum jit_mode {
 
 struct jit;
 
-/* A direct jump out of a block to RIP in the same page; `site` is aimed at the target once that exists. */
+/*
+ * A direct jump out of a block; `site` is aimed at the target once that exists. Within the page it is as good
+ * as the page's own mapping. Into another page it is behind a check that the context is still the one in
+ * which the target was looked up.
+ */
 struct link {
     u64 rip;
-    u8 *site;    /* writable address of the displacement */
+    u8 *site;                /* writable addresses: of the displacement, */
+    u8 *word;                /* far: of the offset of the word that is checked, NULL: near */
+    u8 *value;               /* far: of minus the context expected, 0 if none */
+    u8 *miss;                /* far: of the displacement of the jump taken if it is another one, */
+    const u8 *lookup;        /* and where that can lead for good */
+    struct link *next, **at; /* far: in the target's `incoming` */
+    u8 relinked;
     bool poll;   /* enters through the target's poll */
     bool second; /* it is the block's link[1] */
 };
@@ -102,21 +130,23 @@ struct block {
     struct block *next;      /* in the hash's bucket */
     struct block *next_page; /* in the page's */
     struct link link[2];
-    u16 len; /* bytes of guest code */
-    u8 mode; /* enum jit_mode */
+    struct link *incoming; /* from other pages */
+    u16 len;               /* bytes of guest code */
+    u8 mode;               /* enum jit_mode */
 };
 
 /* What indirect jumps find without help: direct-mapped by RIP. */
 #define JUMP_BITS  12
 #define JUMP_COUNT (1u << JUMP_BITS)
 struct jit_jump {
-    u64 key; /* RIP ^ WORD_MODE */
-    const u8 *hva, *code;
+    u64 key;     /* RIP ^ WORD_MODE */
+    u64 context; /* in which it was looked up */
+    const u8 *code;
     u64 unused;
 };
 
 struct jit_thunks {
-    const u8 *enter, *exit, *exit_t0, *link, *step, *lookup;
+    const u8 *enter, *exit, *exit_t0, *exit_zero, *link, *step, *lookup;
 };
 
 #define BUCKET_BITS 15
@@ -138,6 +168,9 @@ struct jit {
     struct block **bucket, **page_bucket; /* 1 << BUCKET_BITS each */
     struct jit_jump *jump;
     u64 flushes;
+    /* Of the block that was found last: which word its context is in, and what that says. */
+    unsigned context_word;
+    u32 context;
     /* Pages written by someone: [vm->lock] but `pending_any`. */
     const u8 *pending[PENDING_MAX];
     unsigned pending_count; /* PENDING_MAX + 1: everything */
@@ -161,6 +194,8 @@ void cache_unblock(struct jit *j, struct block *b); /* the last one, unused */
 void cache_insert(struct jit *j, struct block *b);
 void cache_drop_page(struct jit *j, const u8 *page);
 void cache_flush(struct jit *j);
+/* No RET finds what a CALL has noted. */
+void cache_forget_returns(struct jit *j);
 struct jit_jump *cache_jump(const struct jit *j, u64 rip);
 /* RIPs of different modes never give the same key: outside 64-bit mode bits 63:32 are free, in it bits 63:48
  * are copies of bit 47. */
@@ -188,6 +223,8 @@ struct block *block_translate(struct jit *j, const u8 *hva);
 
 /* runtime.c: called by translated code. Executes one instruction of `len` bytes; false: leave. */
 bool jit_step(struct vcpu *v, u32 id_len);
+/* Makes translated code leave at its next poll. Any thread. */
+void jit_stop(struct vcpu *v);
 /* host.c: makes gs:0 the vCPU, on this thread; can the engine work here? */
 void jit_bind_thread(struct vcpu *v);
 int jit_probe(struct error *err);

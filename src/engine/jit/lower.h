@@ -12,12 +12,13 @@ enum tail_kind {
     TAIL_STEP,     /* the interpreter executes the instruction; then on at `resume` */
     TAIL_STEP_END, /* likewise, but the block ends */
     TAIL_LINK,     /* leave through link[index] */
-    TAIL_FAR,      /* look RIP `target` up and go there */
+    TAIL_FAR,      /* link[index] is far: the check, and its misses */
+    TAIL_MISS,     /* link[index] is far: the check has failed */
+    TAIL_RETURN,   /* where a RET that is expected goes: jump through link[index] */
 };
 struct tail {
     u8 *site;
     const u8 *resume;
-    u64 target;
     u8 kind;
     u8 index;
     bool flags_saved; /* in WORD_FLAGS */
@@ -63,8 +64,7 @@ void lower_access(struct translation *t, unsigned i, const struct address *a, un
 
 /* Tails whose resume point is what follows now get it. */
 void tails_resume(struct translation *t, unsigned first);
-void tail_add(struct translation *t, u8 *site, enum tail_kind kind, unsigned index, u64 target,
-              bool flags_saved);
+void tail_add(struct translation *t, u8 *site, enum tail_kind kind, unsigned index, bool flags_saved);
 void tails_emit(struct translation *t);
 
 void lower_set_rip(struct translation *t, u64 rip);
@@ -75,6 +75,8 @@ void lower_read(struct translation *t, unsigned host, unsigned guest);
 void lower_write(struct translation *t, unsigned guest, unsigned host);
 
 /* lower_flow.c: the block's end. */
+void lower_far(struct translation *t, unsigned link);
+void lower_link(struct translation *t, const struct link *link);
 void lower_goto(struct translation *t, u64 target);
 /* Executes instruction i by the interpreter, and goes on or ends. */
 void lower_step(struct translation *t, unsigned i, bool end);

@@ -24,29 +24,104 @@ void lower_step(struct translation *t, unsigned i, bool end)
     emit_jump_to(&t->e, 0xe8, t->j->thunk.step);
 }
 
-/* May a jump to `target` be chained: is it in this block's page? */
+/* Is a jump to `target` one within this block's page? */
 static bool is_near(const struct translation *t, u64 target)
 {
-    return ((target ^ t->b->rip) & PAGE_MASK) == 0 && t->links < ARRAY_LEN(t->b->link);
+    return ((target ^ t->b->rip) & PAGE_MASK) == 0;
 }
 
-/* A jump (opcode E9 or 0F80h + cc) to a guest address. */
-static void branch_to(struct translation *t, unsigned opcode, u64 target)
+static struct link *link_new(struct translation *t, u64 target)
 {
-    u8 *site = emit_branch(&t->e, opcode);
-    if (is_near(t, target)) {
-        t->b->link[t->links] =
-            (struct link){.rip = target, .site = site, .poll = target <= t->b->rip, .second = t->links};
-        tail_add(t, site, TAIL_LINK, t->links++, target, false);
-    } else {
-        tail_add(t, site, TAIL_FAR, 0, target, false);
-    }
+    struct link *link = &t->b->link[t->links];
+    *link = (struct link){.rip = target, .poll = target <= t->b->rip, .second = t->links};
+    t->links++;
+    return link;
+}
+
+void lower_link(struct translation *t, const struct link *link)
+{
+    lower_set_rip(t, link->rip);
+    emit_mov_imm(&t->e, T0, (u64)(uintptr_t)link);
+    emit_jump_to(&t->e, 0xe9, t->j->thunk.link);
+}
+
+/* Is the context (and no stop wanted) the one of the link? Without touching the flags. */
+void lower_far(struct translation *t, unsigned n)
+{
+    struct emitter *e = &t->e;
+    struct link *link = &t->b->link[n];
+    EMIT(e, "\x49\x89\xcb"); /* mov r11, rcx */
+    emit_gs_load(e, RCX, AT_WORD(WORD_CONTEXT));
+    link->word = e->p - 4;
+    EMIT(e, "\x48\x8d\x89"); /* lea rcx, [rcx + disp32] */
+    link->value = e->p;
+    emit_u32(e, 0);
+    EMIT(e, "\xe3\x05"); /* jrcxz +5 */
+    tail_add(t, emit_branch(e, 0xe9), TAIL_MISS, n, false);
+    EMIT(e, "\x4c\x89\xd9"); /* mov rcx, r11 */
+    link->site = emit_branch(e, 0xe9);
+}
+
+static void jump_if(struct translation *t, unsigned opcode, u64 target)
+{
+    struct link *link = link_new(t, target);
+    link->site = emit_branch(&t->e, opcode);
+    tail_add(t, link->site, is_near(t, target) ? TAIL_LINK : TAIL_FAR, link->second, false);
 }
 
 void lower_goto(struct translation *t, u64 target)
 {
-    branch_to(t, 0xe9, target);
+    if (is_near(t, target))
+        jump_if(t, 0xe9, target);
+    else
+        lower_far(t, link_new(t, target)->second);
     t->ended = true;
+}
+
+/* Notes in the ring where the call is expected to return to. Within the page: there the jump needs no check.
+ */
+static void expect_return(struct translation *t, u64 rip)
+{
+    struct emitter *e = &t->e;
+    bool user = t->b->mode & MODE_USER;
+    if (!is_near(t, rip))
+        return;
+    EMIT(e, "\x65\x44\x0f\xb6\x1c\x25"); /* movzx r11d, byte gs:[top] */
+    emit_u32(e, AT_RING_TOP(user));
+    EMIT(e, "\x45\x8d\x5b\x10\x45\x0f\xb6\xdb"); /* lea r11d, [r11 + 16]; movzx r11d, r11b */
+    emit_gs(e, 0x88, T1, AT_RING_TOP(user), false);
+    emit_mov_imm(e, T0, 0 - rip);
+    emit_gs_based(e, 0x89, T0, T1, AT_RING(user), true);
+    EMIT(e, "\x4c\x8d\x15"); /* lea r10, [rip + disp32] */
+    u8 *site = e->p;
+    emit_u32(e, 0);
+    tail_add(t, site, TAIL_RETURN, link_new(t, rip)->second, false);
+    emit_gs_based(e, 0x89, T0, T1, AT_RING(user) + 8, true);
+}
+
+/* T0: the address returned to, not popped yet. Goes on behind if it is not the one expected. */
+static void return_as_expected(struct translation *t, s32 pop)
+{
+    struct emitter *e = &t->e;
+    bool user = t->b->mode & MODE_USER;
+    emit_gs_store(e, RCX, AT_WORD(WORD_T1));
+    EMIT(e, "\x65\x44\x0f\xb6\x1c\x25"); /* movzx r11d, byte gs:[top] */
+    emit_u32(e, AT_RING_TOP(user));
+    emit_gs_based(e, 0x8b, RCX, T1, AT_RING(user), true);
+    EMIT(e, "\x4a\x8d\x0c\x11\xe3"); /* lea rcx, [rcx + r10]; jrcxz */
+    u8 *hit = e->p;
+    emit_u8(e, 0);
+    emit_gs_load(e, RCX, AT_WORD(WORD_T1));
+    u8 *unexpected = emit_branch(e, 0xe9);
+    if (!e->overrun)
+        *hit = (u8)(e->p - (hit + 1));
+    emit_gs_load(e, RCX, AT_WORD(WORD_T1));
+    EMIT(e, "\x45\x8d\x53\xf0"); /* lea r10d, [r11 - 16] */
+    emit_gs(e, 0x88, T0, AT_RING_TOP(user), false);
+    emit_lea(e, HOST_SP, HOST_SP, HOST_NONE, 0, pop, !t->code32);
+    emit_gs_based(e, 0xff, 4, T1, AT_RING(user) + 8, false);
+    if (!e->overrun)
+        emit_aim(unexpected, e->to_exec, emit_here(e));
 }
 
 /* To the address in T0. What the branch does besides has been done, or follows the lookup. */
@@ -195,6 +270,7 @@ bool lower_call(struct translation *t, unsigned i)
         return false;
     push_return_address(t, i);
     move_sp(t, -(s32)native_size(t));
+    expect_return(t, t->rip[i + 1]);
     lower_goto(t, direct_target(t, i));
     return true;
 }
@@ -210,6 +286,7 @@ bool lower_call_ind(struct translation *t, unsigned i)
     emit_gs_store(&t->e, T0, AT_WORD(WORD_T4));
     push_return_address(t, i);
     move_sp(t, -(s32)native_size(t));
+    expect_return(t, t->rip[i + 1]);
     emit_gs_load(&t->e, T1, AT_WORD(WORD_VALUE));
     emit_gs_load(&t->e, T0, AT_WORD(WORD_T4));
     jump_t1(t);
@@ -238,7 +315,7 @@ bool lower_jcc(struct translation *t, unsigned i)
 {
     if (!is_plain_branch(t, i))
         return false;
-    branch_to(t, 0x0f80u | (t->insn[i].opcode & 15), direct_target(t, i));
+    jump_if(t, 0x0f80u | (t->insn[i].opcode & 15), direct_target(t, i));
     lower_goto(t, t->rip[i + 1]);
     return true;
 }
@@ -250,8 +327,10 @@ bool lower_ret(struct translation *t, unsigned i)
         return false;
     stack_access(t, i, false, TAIL_STEP_END);
     via_t1(t, 0x8b, T0);
+    s32 pop = (s32)native_size(t) + (insn->nopnds ? (s32)(insn->imm & 0xffff) : 0);
+    return_as_expected(t, pop);
     lookup(t, i);
-    move_sp(t, (s32)native_size(t) + (insn->nopnds ? (s32)(insn->imm & 0xffff) : 0));
+    move_sp(t, pop);
     jump_t1(t);
     return true;
 }

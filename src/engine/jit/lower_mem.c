@@ -50,7 +50,7 @@ static void lower_segment(struct translation *t, unsigned i, unsigned seg, unsig
     if (t->code32) {
         emit_lea(e, T1, T0, HOST_NONE, 0, (s32)size, true);
         emit_gs(e, 0x3b, T1, AT_LIMIT(seg), true);
-        tail_add(t, emit_branch(e, 0x0f87), kind, i, 0, flags_saved);
+        tail_add(t, emit_branch(e, 0x0f87), kind, i, flags_saved);
     }
     emit_gs(e, 0x03, T0, AT_SEG_BASE(seg), !t->code32);
 }
@@ -148,7 +148,7 @@ void lower_access(struct translation *t, unsigned i, const struct address *a, un
     if (park)
         emit_gs_store(&t->e, T0, AT_WORD(WORD_LINEAR));
     emit_check(&t->e, size, write);
-    tail_add(t, emit_branch(&t->e, 0x0f85), kind, i, 0, save);
+    tail_add(t, emit_branch(&t->e, 0x0f85), kind, i, save);
     if (park)
         emit_gs_load(&t->e, T1, AT_WORD(WORD_LINEAR));
     else
@@ -158,11 +158,10 @@ void lower_access(struct translation *t, unsigned i, const struct address *a, un
         lower_flags_restore(t);
 }
 
-void tail_add(struct translation *t, u8 *site, enum tail_kind kind, unsigned index, u64 target,
-              bool flags_saved)
+void tail_add(struct translation *t, u8 *site, enum tail_kind kind, unsigned index, bool flags_saved)
 {
-    t->tail[t->tails++] = (struct tail){
-        .site = site, .kind = kind, .index = (u8)index, .target = target, .flags_saved = flags_saved};
+    t->tail[t->tails++] =
+        (struct tail){.site = site, .kind = kind, .index = (u8)index, .flags_saved = flags_saved};
 }
 
 void tails_resume(struct translation *t, unsigned first)
@@ -172,10 +171,25 @@ void tails_resume(struct translation *t, unsigned first)
             t->tail[i].resume = emit_here(&t->e);
 }
 
+/* Leaves through a far link, or looks it up: what link->miss leads to. */
+static void tail_miss(struct translation *t, struct link *link)
+{
+    struct emitter *e = &t->e;
+    EMIT(e, "\x4c\x89\xd9"); /* mov rcx, r11 */
+    link->miss = emit_branch(e, 0xe9);
+    link->lookup = emit_here(e);
+    emit_mov_imm(e, T0, link->rip);
+    emit_jump_to(e, 0xe8, t->j->thunk.lookup);
+    EMIT(e, "\x41\xff\xe3"); /* jmp r11 */
+    if (!e->overrun)
+        emit_aim(link->miss, e->to_exec, emit_here(e));
+    lower_link(t, link);
+}
+
 static void tail_emit(struct translation *t, const struct tail *tail)
 {
     struct emitter *e = &t->e;
-    struct link *link;
+    struct link *link = &t->b->link[tail->index & 1];
     if (tail->flags_saved)
         lower_flags_restore(t);
     switch ((enum tail_kind)tail->kind) {
@@ -187,15 +201,19 @@ static void tail_emit(struct translation *t, const struct tail *tail)
         lower_step(t, tail->index, true);
         break;
     case TAIL_LINK:
-        link = &t->b->link[tail->index];
-        lower_set_rip(t, link->rip);
-        emit_mov_imm(e, T0, (u64)(uintptr_t)link);
-        emit_jump_to(e, 0xe9, t->j->thunk.link);
+        lower_link(t, link);
         break;
     case TAIL_FAR:
-        emit_mov_imm(e, T0, tail->target);
-        emit_jump_to(e, 0xe8, t->j->thunk.lookup);
-        EMIT(e, "\x41\xff\xe3"); /* jmp r11 */
+        lower_far(t, tail->index);
+        break;
+    case TAIL_MISS:
+        tail_miss(t, link);
+        break;
+    case TAIL_RETURN:
+        link->site = emit_branch(e, 0xe9);
+        if (!e->overrun)
+            emit_aim(link->site, e->to_exec, emit_here(e));
+        lower_link(t, link);
         break;
     }
 }

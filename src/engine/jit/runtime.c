@@ -44,6 +44,25 @@ static bool is_translatable(const struct vcpu *v)
            (cpu_is_protected(v) && (v->seg[CS].attr & SEG_DB) && v->stack32 && is_flat(&v->seg[CS]));
 }
 
+#define CONTEXT_GLOBAL BIT(30)
+#define CONTEXT_EPOCHS BIT(18)
+
+/* The context is a positive 31-bit number: code has minus it as an immediate. */
+static void update_context(struct jit *j)
+{
+    struct vcpu *v = j->v;
+    u32 epoch = v->code_epoch & (CONTEXT_EPOCHS - 1);
+    u32 context = epoch << 12 | (u32)v->asid_tag, *word = (u32 *)&v->engine_words[WORD_CONTEXT];
+    if (likely(context == *word))
+        return;
+    if (epoch < (*word >> 12)) /* around: what has old numbers must go */
+        cache_flush(j);
+    else
+        cache_forget_returns(j);
+    *word = context;
+    *(u32 *)&v->engine_words[WORD_GLOBAL] = CONTEXT_GLOBAL | epoch << 12;
+}
+
 void jit_update_words(struct vcpu *v)
 {
     struct jit *j = v->engine;
@@ -53,7 +72,7 @@ void jit_update_words(struct vcpu *v)
     j->mode = (u8)((v->code64 ? 0 : update_segments(v)) | (v->cpl == 3 ? MODE_USER : 0));
     v->engine_words[WORD_MODE] = cache_key(0, j->mode);
     v->engine_words[WORD_TLB] = (u64)(uintptr_t)&v->tlb[v->mmu_index];
-    v->engine_words[WORD_EXEC_TLB] = (u64)(uintptr_t)&v->tlb[v->cpl == 3 ? MMU_USER : MMU_KERNEL];
+    update_context(j);
 }
 
 static u32 attention(const struct vcpu *v)
@@ -61,14 +80,27 @@ static u32 attention(const struct vcpu *v)
     return (atomic_load_explicit(&v->events, memory_order_relaxed) & v->event_mask) | v->attention;
 }
 
-static bool go(const struct vcpu *v)
+static u32 *stop_half(struct vcpu *v, enum jit_word word)
 {
-    return __atomic_load_n(&v->engine_words[WORD_GO], __ATOMIC_SEQ_CST) != 0;
+    return (u32 *)&v->engine_words[word] + 1;
 }
 
-static void go_set(struct vcpu *v, bool on)
+void jit_stop(struct vcpu *v)
 {
-    __atomic_store_n(&v->engine_words[WORD_GO], on, __ATOMIC_SEQ_CST);
+    __atomic_store_n(stop_half(v, WORD_CONTEXT), 1, __ATOMIC_SEQ_CST);
+    __atomic_store_n(stop_half(v, WORD_GLOBAL), 1, __ATOMIC_SEQ_CST);
+}
+
+static void stop_clear(struct vcpu *v)
+{
+    __atomic_store_n(stop_half(v, WORD_GLOBAL), 0, __ATOMIC_SEQ_CST);
+    __atomic_store_n(stop_half(v, WORD_CONTEXT), 0, __ATOMIC_SEQ_CST);
+}
+
+static bool is_stopped(struct vcpu *v)
+{
+    return __atomic_load_n(stop_half(v, WORD_CONTEXT), __ATOMIC_SEQ_CST) |
+           __atomic_load_n(stop_half(v, WORD_GLOBAL), __ATOMIC_SEQ_CST);
 }
 
 bool jit_step(struct vcpu *v, u32 id_len)
@@ -84,7 +116,7 @@ bool jit_step(struct vcpu *v, u32 id_len)
         return false;
     }
     jit_update_words(v);
-    return v->rip == next && go(v) && !attention(v) && j->translatable && j->mode == mode;
+    return v->rip == next && !is_stopped(v) && !attention(v) && j->translatable && j->mode == mode;
 }
 
 /* The block at v->rip, or NULL: the instruction is the interpreter's. Raises what the fetch raises. */
@@ -102,25 +134,53 @@ static struct block *find_block(struct jit *j)
         b = block_translate(j, hva);
     if (!b || !b->poll)
         return NULL;
+    bool global = mmu_code_remember(v, v->rip);
+    j->context_word = global ? WORD_GLOBAL : WORD_CONTEXT;
+    j->context = (u32)v->engine_words[j->context_word];
     *cache_jump(j, b->rip) =
-        (struct jit_jump){.key = cache_key(b->rip, b->mode), .hva = b->hva, .code = b->poll};
+        (struct jit_jump){.key = cache_key(b->rip, b->mode), .context = j->context, .code = b->entry};
     return b;
 }
 
+/* Into another page: from now on, in this context. A jump that keeps changing its context looks up instead.
+ */
+#define RELINKS 8
+static void chain_far(struct jit *j, struct link *link, struct block *b)
+{
+    s64 to_exec = j->rx - j->rw;
+    if (link->at) {
+        *link->at = link->next;
+        if (link->next)
+            link->next->at = link->at;
+    }
+    link->next = b->incoming;
+    link->at = &b->incoming;
+    b->incoming = link;
+    if (link->next)
+        link->next->at = &link->next;
+    if (++link->relinked == RELINKS)
+        emit_aim(link->miss, to_exec, link->lookup);
+    store_le32(link->word, AT_WORD(j->context_word));
+    store_le32(link->value, 0u - j->context);
+    emit_aim(link->site, to_exec, b->entry);
+}
+
 /* The jump that was left through leads to `b` from now on. */
-static void chain(struct jit *j, const struct block *b)
+static void chain(struct jit *j, struct block *b)
 {
     struct link *link = (struct link *)(uintptr_t)j->v->engine_words[WORD_LINK];
     j->v->engine_words[WORD_LINK] = 0;
     struct block *from = link ? container_of(link - link->second, struct block, link[0]) : NULL;
-    if (!link || link->rip != b->rip || from->mode != b->mode ||
-        ((uintptr_t)from->hva ^ (uintptr_t)b->hva) & PAGE_MASK)
+    if (!link || link->rip != b->rip || from->mode != b->mode)
         return;
-    emit_aim(link->site, j->rx - j->rw, link->poll ? b->poll : b->entry);
+    if (link->word)
+        chain_far(j, link, b);
+    else if ((((uintptr_t)from->hva ^ (uintptr_t)b->hva) & PAGE_MASK) == 0)
+        emit_aim(link->site, j->rx - j->rw, link->poll ? b->poll : b->entry);
     j->chained++;
 }
 
-static void enter(struct jit *j, const struct block *b)
+static void enter(struct jit *j, struct block *b)
 {
     chain(j, b);
     j->v->engine_words[WORD_ENTRY] = (u64)(uintptr_t)b->poll;
@@ -142,7 +202,7 @@ static enum cpu_pending loop(struct jit *j)
 {
     struct vcpu *v = j->v;
     for (;;) {
-        go_set(v, true);
+        stop_clear(v);
         jit_update_words(v);
         if (atomic_load(&j->pending_any))
             track_take_pending(j);
@@ -199,7 +259,7 @@ static enum vcpu_exit run(struct vcpu *v)
 
 static void kick(struct vcpu *v)
 {
-    go_set(v, false);
+    jit_stop(v);
 }
 
 static void vcpu_destroy_jit(struct vcpu *v)

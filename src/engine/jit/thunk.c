@@ -56,6 +56,8 @@ static void emit_exits(struct jit *j, struct emitter *e)
     j->thunk.link = emit_here(e); /* T0: the link */
     emit_gs_store(e, T0, AT_WORD(WORD_LINK));
     u8 *over = emit_branch(e, 0xe9);
+    j->thunk.exit_zero = emit_here(e); /* the empty entry's */
+    emit_mov_imm(e, T0, 0);
     j->thunk.exit_t0 = emit_here(e); /* T0: the RIP to go on at */
     emit_gs_store(e, T0, AT_RIP);
     emit_aim(over, e->to_exec, emit_here(e));
@@ -87,20 +89,7 @@ static void emit_lookup_end(struct emitter *e)
     emit_gs_load(e, RDX, AT_WORD(WORD_T2));
 }
 
-_Static_assert(sizeof(struct tlb_entry) == 32 && sizeof(struct jit_jump) == 32, "index arithmetic");
-#define TLB_INDEX_MASK ((TLB_ENTRIES - 1) << 5)
-
-/* The fetch's TLB entry for T0 in RAX; to `miss` if it is not there. Clobbers RCX. */
-static u8 *emit_exec_check(struct emitter *e)
-{
-    EMIT(e, "\x4c\x89\xd0\x48\xc1\xe8\x07\x25"); /* mov rax, r10; shr rax, 7; and eax, imm32 */
-    emit_u32(e, TLB_INDEX_MASK);
-    emit_gs(e, 0x03, RAX, AT_WORD(WORD_EXEC_TLB), true);
-    EMIT(e, "\x4c\x89\xd1\x48\x81\xe1\x00\xf0\xff\xff"); /* mov rcx, r10; and rcx, ~fffh */
-    emit_gs(e, 0x0b, RCX, AT_ASID, true);
-    emit_rm8(e, 0x3b, RCX, RAX, offsetof(struct tlb_entry, exec));
-    return emit_branch(e, 0x0f85);
-}
+_Static_assert(sizeof(struct jit_jump) == 32, "index arithmetic");
 
 /*
  * Called; T0: a RIP, T1: the branch's own. Returns with T1: where to go on, all else as it was. A RIP that is
@@ -108,7 +97,7 @@ static u8 *emit_exec_check(struct emitter *e)
  */
 static void emit_lookup(struct jit *j, struct emitter *e)
 {
-    u8 *miss[3];
+    u8 *miss[2];
     j->thunk.lookup = emit_here(e);
     emit_gs_store(e, RAX, AT_WORD(WORD_T0));
     emit_gs_store(e, RCX, AT_WORD(WORD_T1));
@@ -116,9 +105,7 @@ static void emit_lookup(struct jit *j, struct emitter *e)
     EMIT(e, "\x9f\x0f\x90\xc0"); /* lahf; seto al */
     emit_gs_store(e, RAX, AT_WORD(WORD_T3));
     emit_gs_store(e, T1, AT_WORD(WORD_T4));
-    miss[0] = emit_exec_check(e);
-    emit_rm8(e, 0x8b, RAX, RAX, offsetof(struct tlb_entry, addend));
-    EMIT(e, "\x4c\x01\xd0\x4c\x89\xd2\x48\xc1\xea"); /* add rax, r10; mov rdx, r10; shr rdx, JUMP_BITS */
+    EMIT(e, "\x4c\x89\xd2\x48\xc1\xea"); /* mov rdx, r10; shr rdx, JUMP_BITS */
     emit_u8(e, JUMP_BITS);
     EMIT(e, "\x4c\x31\xd2\x81\xe2"); /* xor rdx, r10; and edx, imm32 */
     emit_u32(e, JUMP_COUNT - 1);
@@ -127,13 +114,17 @@ static void emit_lookup(struct jit *j, struct emitter *e)
     emit_rr(e, 0x8b, RCX, T0);
     emit_gs(e, 0x33, RCX, AT_WORD(WORD_MODE), true);
     emit_rm8(e, 0x3b, RCX, RDX, offsetof(struct jit_jump, key));
-    miss[1] = emit_branch(e, 0x0f85);
-    emit_rm8(e, 0x3b, RAX, RDX, offsetof(struct jit_jump, hva));
-    miss[2] = emit_branch(e, 0x0f85);
+    miss[0] = emit_branch(e, 0x0f85);
     emit_rm8(e, 0x8b, T1, RDX, offsetof(struct jit_jump, code));
+    emit_rm8(e, 0x8b, RCX, RDX, offsetof(struct jit_jump, context));
+    emit_gs(e, 0x3b, RCX, AT_WORD(WORD_CONTEXT), true);
+    u8 *same = emit_branch(e, 0x0f84);
+    emit_gs(e, 0x3b, RCX, AT_WORD(WORD_GLOBAL), true);
+    miss[1] = emit_branch(e, 0x0f85);
+    emit_aim(same, e->to_exec, emit_here(e));
     emit_lookup_end(e);
     EMIT(e, "\xc3");
-    for (unsigned i = 0; i < 3; i++)
+    for (unsigned i = 0; i < 2; i++)
         emit_aim(miss[i], e->to_exec, emit_here(e));
     EMIT(e, "\x4c\x89\xd0\x48\xc1\xf8\x2f\x48\xff\xc0\x48\x83\xf8\x01"); /* mov rax, r10; sar rax, 47; inc;
                                                                             cmp 1 */

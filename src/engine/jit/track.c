@@ -50,7 +50,7 @@ static void pend(struct jit *j, const u8 *page)
 static void tell(struct jit *j)
 {
     atomic_store(&j->pending_any, true);
-    __atomic_store_n(&j->v->engine_words[WORD_GO], 0, __ATOMIC_SEQ_CST);
+    jit_stop(j->v);
 }
 
 static void written(void *opaque, const u8 *hva, size_t len)

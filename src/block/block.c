@@ -219,12 +219,11 @@ int block_write(struct block *b, u64 offset, const void *buf, size_t len, struct
 bool block_direct_begin(struct block *b, enum block_request_kind kind, u64 offset, u64 len,
                         const struct iovec *iov, unsigned iov_count, struct block_direct *direct)
 {
-    bool transfers = kind == BLOCK_READ || kind == BLOCK_WRITE;
-    if (!b->ops->direct_begin || (!transfers && kind != BLOCK_FLUSH) || (transfers && !len))
+    if (!b->ops->direct_begin || (kind != BLOCK_READ && kind != BLOCK_WRITE) || !len)
         return false;
     if (kind == BLOCK_READ ? check_range(b, offset, len, NULL) < 0 : check_write(b, offset, len, NULL) < 0)
         return false;
-    if (transfers && check_buffers(b, iov, iov_count, len, NULL) < 0)
+    if (check_buffers(b, iov, iov_count, len, NULL) < 0)
         return false;
     *direct = (struct block_direct){.block = b};
     return b->ops->direct_begin(b, kind, offset, len, direct);

@@ -84,7 +84,7 @@ struct block_ops {
     int (*flush)(struct block *block, struct error *err);
     int (*resize)(struct block *block, u64 size, struct error *err);
     int (*map)(struct block *block, u64 offset, u64 len, struct block_extent *out, struct error *err);
-    /* The asynchronous way past read, write and flush, for what needs neither waiting nor a change of
+    /* The asynchronous way past read and write, for what needs neither waiting nor a change of
      * metadata: says what to transfer. False: not now, call the other. What succeeded is given back by
      * direct_end, from any thread, once the transfer has ended. NULL: never possible. */
     bool (*direct_begin)(struct block *block, enum block_request_kind kind, u64 offset, u64 len,

@@ -164,7 +164,7 @@ static bool qcow2_direct_begin(struct block *b, enum block_request_kind kind, u6
     struct qcow2 *q = b->impl;
     struct block *backing = b->backing;
     struct run run = {0};
-    if (kind == BLOCK_FLUSH || !qcow2_claim_try(q, &out->claim, offset, len))
+    if (!qcow2_claim_try(q, &out->claim, offset, len))
         return false;
     if (!direct_place(q, kind == BLOCK_WRITE, offset, len, &run))
         goto no;

@@ -2,10 +2,15 @@
  * A request goes: submitted -> under way in the ring, or waiting for a worker, or with a worker -> ended ->
  * done. Who puts the first one on the list of those that have ended sees to it that the list is emptied: with
  * `held` locked, all at once, so that others add to it meanwhile and go on.
+ *
+ * The ring is for what it does better than a worker (bench/block): reads of moderate length, which end at
+ * once if they are in the host's page cache and need no thread if they are not; writes where the host can do
+ * them at once, which some file systems never can.
  */
 #include "block/queue.h"
 
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,8 +18,13 @@
 
 #define MAX_THREADS 64u
 
-/* Zeroes up to this are filled in by the submitter. */
-#define MAX_INLINE_ZEROES KIB(256)
+/* What a submitter transfers itself, since it holds up the guest: a request, and all between begin and end.
+ */
+#define MAX_INLINE       KIB(128)
+#define MAX_INLINE_BATCH KIB(512)
+
+/* So many writes in a row that could not be done at once: no more are tried. */
+#define MAX_REFUSED 16
 
 struct request_list {
     struct block_request *first, **last;
@@ -28,9 +38,10 @@ struct block_queue {
     pthread_cond_t work, idle;
     struct request_list fresh; /* submitted between begin and end */
     struct request_list waiting, ended;
-    unsigned pending; /* submitted and not done */
-    unsigned plugged; /* begin without end */
-    bool completing;  /* somebody calls `done` of all that have ended */
+    unsigned pending;    /* submitted and not done */
+    unsigned plugged;    /* begin without end */
+    atomic_uint refused; /* writes in a row, see MAX_REFUSED */
+    bool completing;     /* somebody calls `done` of all that have ended */
     bool ending;
     unsigned threads, idle_threads, max_threads;
     pthread_t thread[MAX_THREADS];
@@ -205,25 +216,32 @@ enum begun {
     ENDED, /* already; the caller sees to the list of those */
 };
 
+static bool ring_suits(struct block_queue *q, const struct block_request *request)
+{
+    if (!q->ring || request->len > MAX_INLINE)
+        return false;
+    return request->kind == BLOCK_READ || (request->kind == BLOCK_WRITE && q->refused < MAX_REFUSED);
+}
+
 static enum begun request_begin(struct block_queue *q, struct block_request *request)
 {
     struct block_direct *direct = &request->direct;
     unsigned count;
     const struct iovec *iov = request_buffers(request, &count);
-    if (!q->ring ||
+    if (!ring_suits(q, request) ||
         !block_direct_begin(q->block, request->kind, request->offset, request->len, iov, count, direct)) {
         worker_give(q, request);
         return GIVEN;
     }
     int r = -EBUSY;
-    if (!direct->store && request->len <= MAX_INLINE_ZEROES) {
+    if (!direct->store) {
         struct vector to = {iov, count, 0};
         vector_zero(&to, request->len);
         block_direct_end(direct, request->kind);
         request_end(q, request, 0, NULL);
         return ENDED;
     }
-    if (direct->store && direct->store->ops->descriptor)
+    if (direct->store->ops->descriptor)
         r = ring_add(q->ring, request->kind, direct->store->ops->descriptor(direct->store), direct->offset,
                      iov, count, request->len, request);
     if (r == 0)
@@ -235,21 +253,20 @@ static enum begun request_begin(struct block_queue *q, struct block_request *req
 
 static void transfer_end(struct block_queue *q, struct block_request *request, int result)
 {
-    bool transfers = request->kind != BLOCK_FLUSH;
     struct error err = {0};
     block_direct_end(&request->direct, request->kind);
-    /* A part only (the file's end), or interrupted, or cancelled because the thread that submitted it has
+    if (request->kind == BLOCK_WRITE)
+        q->refused = result == -EAGAIN || result == -EOPNOTSUPP ? q->refused + 1 : 0;
+    /* A part only (the file's end), not possible now, or cancelled because the thread that submitted it has
      * ended: the whole of it once more. */
-    if ((result >= 0 && transfers && (u64)result != request->len) || result == -EAGAIN || result == -EINTR ||
-        result == -ECANCELED) {
+    if ((result >= 0 && (u64)result != request->len) || result == -EAGAIN || result == -EOPNOTSUPP ||
+        result == -EINTR || result == -ECANCELED) {
         worker_give(q, request);
         return;
     }
     if (result < 0)
         error_set(&err, -result, "%s: %s at byte %llu: %s", request->direct.block->path,
-                  request->kind == BLOCK_READ ? "reading"
-                  : transfers                 ? "writing"
-                                              : "making writes durable",
+                  request->kind == BLOCK_READ ? "reading" : "writing",
                   (unsigned long long)request->direct.offset, strerror(-result));
     request_end(q, request, MIN(result, 0), &err);
 }
@@ -334,6 +351,7 @@ void block_queue_begin(struct block_queue *q)
 void block_queue_end(struct block_queue *q)
 {
     bool any = false, added = false;
+    u64 bytes = 0;
     pthread_mutex_lock(&q->lock);
     q->plugged--;
     struct block_request *list = list_take_all(&q->fresh);
@@ -341,7 +359,12 @@ void block_queue_end(struct block_queue *q)
     while (list) {
         struct block_request *request = list;
         list = request->next;
-        enum begun begun = request_begin(q, request);
+        bytes += request->len;
+        enum begun begun = GIVEN;
+        if (bytes <= MAX_INLINE_BATCH)
+            begun = request_begin(q, request);
+        else
+            worker_give(q, request);
         any |= begun != GIVEN;
         added |= begun == ADDED;
     }

@@ -16,9 +16,6 @@
 
 #define ENTRIES 256
 
-/* Longer transfers are copied by a thread of the kernel, beside the guest. */
-#define MAX_INLINE KIB(64)
-
 struct ring {
     struct io_uring uring;
     pthread_mutex_t submit_lock, take_lock; /* the ring's two ends */
@@ -106,14 +103,10 @@ int ring_add(struct ring *r, enum block_request_kind kind, int fd, u64 offset, c
         result = sqe ? 0 : -EBUSY;
     }
     if (sqe) {
-        if (kind == BLOCK_FLUSH)
-            io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC);
-        else if (kind == BLOCK_READ)
+        if (kind == BLOCK_READ)
             io_uring_prep_readv(sqe, fd, iov, iov_count, offset);
         else
-            io_uring_prep_writev(sqe, fd, iov, iov_count, offset);
-        if (len > MAX_INLINE)
-            sqe->flags |= IOSQE_ASYNC;
+            io_uring_prep_writev2(sqe, fd, iov, iov_count, offset, RWF_NOWAIT);
         io_uring_sqe_set_data(sqe, tag);
     }
     pthread_mutex_unlock(&r->submit_lock);

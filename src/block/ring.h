@@ -17,8 +17,11 @@ int ring_create(struct ring **out, void (*arrived)(void *opaque), void *opaque);
 /* Nothing is under way; NULL is accepted. */
 void ring_destroy(struct ring *ring);
 
-/* Adds a transfer of `len` bytes, or a flush; it begins with the next ring_submit at the latest. -EBUSY: the
- * ring is full and the host takes no more. The list of buffers and `tag` (not NULL) stay until it has ended.
+/*
+ * Adds a read or write of `len` bytes; it begins with the next ring_submit at the latest. -EBUSY: the ring is
+ * full and the host takes no more. The list of buffers and `tag` (not NULL) stay until it has ended. A write
+ * that the host cannot do at once ends with -EAGAIN or -EOPNOTSUPP: left to a thread of the kernel it would
+ * take longer than with one of ours.
  */
 int ring_add(struct ring *ring, enum block_request_kind kind, int fd, u64 offset, const struct iovec *iov,
              unsigned iov_count, u64 len, void *tag);

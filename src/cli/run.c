@@ -9,6 +9,7 @@
 #include "cli/disk_option.h"
 #include "cli/suggest.h"
 #include "cli/terminal.h"
+#include "display/typing.h"
 #include "machine/machine.h"
 
 struct run_options {
@@ -117,6 +118,15 @@ static int set_console(void *target, const char *value, struct error *err)
     return 0;
 }
 
+static int set_type(void *target, const char *value, struct error *err)
+{
+    struct run_options *o = target;
+    if (o->machine.type_count == MACHINE_MAX_TYPED)
+        return error_set(err, E2BIG, "more than %d of them are not possible; join some", MACHINE_MAX_TYPED);
+    o->machine.type[o->machine.type_count++] = value;
+    return typing_check(value, err);
+}
+
 static int set_timeout(void *target, const char *value, struct error *err)
 {
     struct run_options *o = target;
@@ -185,6 +195,8 @@ static const struct option options[] = {
     {"cpu", "MODEL", "CPU model, see below (x86-64-v3 if this host can)", set_cpu},
     {"engine", "NAME", "what executes the guest, see below (the first that works here)", set_engine},
     {"console", "WHERE", "the first serial port: stdio, file:PATH or none (stdio)", set_console},
+    {"type", "TEXT[@SECONDS]",
+     "type this on the guest's keyboard, SECONDS after power-on; may be\nrepeated, see below", set_type},
     {"timeout", "SECONDS", "stop with status 124 after this time (0: never)", set_timeout},
     {"exit-port", "PORT",
      "a debug-exit device: a write of v to PORT, such as 0xf4, ends\nring3 with status (v<<1)|1",
@@ -212,6 +224,11 @@ static void print_details(void)
         "\n"
         "Disks: if=ide|ahci|virtio|scsi (ide), format=raw|qcow2|... (found out), readonly, snapshot=on\n"
         "(what is written is gone in the end), serial=STRING. A comma in a file's name is written twice.\n");
+    printf(
+        "\n"
+        "Keys of --type: \\n is Enter, \\t Tab, \\e Esc, \\b Backspace, \\\\ \\{ \\@ the character itself;\n"
+        "{down} {f10} {del} a key by its name, {ctrl-c} {ctrl-alt-del} with others held; {wait 2} a pause.\n"
+        "The time is virtual, as the guest's; without it a text follows the one before.\n");
     printf(
         "\n"
         "On a terminal every key goes to the guest, but for Ctrl-]: Ctrl-] q quits, Ctrl-] Ctrl-] types one\n"

@@ -30,6 +30,7 @@ struct board {
     struct rtc *rtc;
     struct uart *uart; /* COM1 */
     struct input *input;
+    struct typing *typing;
     struct i8042 *i8042;
     struct ps2_input ps2_input;
     struct i8237 *i8237; /* both DMA controllers */

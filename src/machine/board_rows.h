@@ -51,6 +51,10 @@ void display_row_destroy(struct board *b);
 /* board_legacy.c */
 ROW_DECLARE(i8237);
 
+/* board_viewer.c */
+int typing_row_create(struct board *b, struct error *err);
+void typing_row_destroy(struct board *b);
+
 /* board_firmware.c */
 ROW_DECLARE(fw_cfg);
 

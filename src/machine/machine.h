@@ -19,6 +19,7 @@
 #define MACHINE_MAX_INITRDS  32
 #define MACHINE_MAX_DISKS    16
 #define MACHINE_MAX_FLOPPIES 2
+#define MACHINE_MAX_TYPED    64
 
 enum disk_bus { DISK_VIRTIO, DISK_IDE, DISK_AHCI, DISK_SCSI };
 
@@ -46,6 +47,8 @@ struct machine_config {
     unsigned disk_count;
     const char *floppies[MACHINE_MAX_FLOPPIES]; /* NULL: no medium */
     bool rng;                                   /* virtio-rng */
+    const char *type[MACHINE_MAX_TYPED];        /* see display/typing.h */
+    unsigned type_count;
     u64 memory;                                 /* bytes */
     unsigned cpus;                              /* 1..VM_MAX_CPUS */
     const char *cpu_model;                      /* NULL: the default */
@@ -106,6 +109,8 @@ struct display *machine_display(struct machine *m);
 
 /* What a person does to the guest: keys and the pointer. */
 struct input *machine_input(struct machine *m);
+/* A script's keys. [machine lock] */
+struct typing *machine_typing(struct machine *m);
 
 /* Runs until the guest ends or somebody asks; returns with all vCPUs stopped. */
 void machine_run(struct machine *m, struct machine_result *result);

@@ -23,6 +23,7 @@
     X(CHAR, "char", "serial ports and keyboard controller")                                                  \
     X(PCI, "pci", "PCI configuration space")                                                                 \
     X(DISK, "disk", "commands to disk and CD-ROM drives")                                                    \
+    X(VIRTIO, "virtio", "virtio devices: status, features, queues")                                          \
     X(ACPI, "acpi", "power management and firmware tables")                                                  \
     X(BOOT, "boot", "kernel loading")                                                                        \
     X(JIT, "jit", "translation, with guest and host code")

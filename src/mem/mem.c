@@ -222,6 +222,11 @@ static struct found find(struct mem_space *space, u64 gpa)
     return found;
 }
 
+u64 mem_generation(const struct mem_space *space)
+{
+    return atomic_load_explicit(&space->generation, memory_order_acquire);
+}
+
 static u8 *region_hva(const struct found *f)
 {
     return f->region->block->hva + f->region->block_offset + f->offset;

@@ -97,6 +97,9 @@ struct mem_listener {
 };
 void mem_listener_add(struct mem_space *space, struct mem_listener *listener);
 
+/* Another number after every change of the visible map: what was looked up before it holds no more. */
+u64 mem_generation(const struct mem_space *space);
+
 /* The page at `gpa` (any address in it). A page that is partly I/O, or in no region, is MEM_IO / MEM_NONE. */
 struct mem_page mem_lookup(struct mem_space *space, u64 gpa);
 /* The same; `*run` is how many bytes from the page's start on are the same block's, in order (0 unless RAM or

@@ -63,8 +63,11 @@ u32 pci_config_read(struct pci_bus *bus, unsigned slot, unsigned function, unsig
 {
     struct pci_function *f = find_function(bus, slot, function);
     u32 v = (u32)MASK(8 * size);
-    if (f && offset + size <= PCI_CONFIG_SIZE)
+    if (f && offset + size <= PCI_CONFIG_SIZE) {
+        if (f->config_reading)
+            f->config_reading(f, offset, size);
         v = (u32)load_le(f->config + offset, size);
+    }
     log_trace(bus->env.log, TRACE_PCI, "%02x.%x read%u %#x: %#x", slot, function, 8 * size, offset, v);
     return v;
 }

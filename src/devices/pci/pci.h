@@ -93,6 +93,9 @@ struct pci_function {
     /* Told after a write to [offset, offset + size) of the configuration space, BARs being in place; may be
      * NULL. */
     void (*config_written)(struct pci_function *f, unsigned offset, unsigned size);
+    /* Told before a read of it: whoever shows there what changes by itself brings it up to date. May be NULL.
+     */
+    void (*config_reading)(struct pci_function *f, unsigned offset, unsigned size);
 };
 
 /* --- the function's side ----------------------------------------------------------------------------------

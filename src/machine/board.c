@@ -259,6 +259,7 @@ static const struct board_device {
     {"firmware configuration", fw_cfg_row_create, fw_cfg_row_destroy, fw_cfg_row_reset},
     {"display", display_row_create, display_row_destroy, NULL},
     {"script's keys", typing_row_create, typing_row_destroy, NULL},
+    {"virtio devices", virtio_row_create, virtio_row_destroy, virtio_row_reset},
     {"COM1", uart_row_create, uart_row_destroy, uart_row_reset},
     {"exit port", debug_exit_row_create, debug_exit_row_destroy, NULL},
     {"test device", testdev_row_create, testdev_row_destroy, testdev_row_reset},

@@ -37,6 +37,7 @@ struct board {
     struct pci_bus *pci_bus;
     struct acpi_pm *acpi_pm;
     struct fw_cfg *fw_cfg;
+    struct board_virtio *virtio; /* board_virtio.c's */
     struct display *display;
     struct debug_exit *debug_exit;
     struct testdev *testdev;

@@ -54,6 +54,7 @@ ROW_DECLARE(i8237);
 /* board_viewer.c */
 int typing_row_create(struct board *b, struct error *err);
 void typing_row_destroy(struct board *b);
+
 /* board_virtio.c */
 ROW_DECLARE(virtio);
 

@@ -74,6 +74,113 @@ static void test_remap(void)
     CHECK_EQ(v->gpr[RAX] & 0xff, 2);
 }
 
+/* Accesses that share a check: a frame in one page, across two, with the lower one missing or read-only. */
+GUEST(
+    frame, 64,
+    "nop; 1: push %rax; push %rbx; sub $0x20, %rsp; mov %rcx, (%rsp); mov %rdx, 0x18(%rsp); cmp %rcx, %rdx\n"
+    "mov (%rdi), %r8; jb 2f; mov 0x18(%rsp), %rsi; add (%rsp), %rsi; add $0x20, %rsp; pop %rbx; pop %rax; "
+    "hlt\n"
+    "2: ud2");
+static int run_frame(u64 rsp, u64 below)
+{
+    guest_mode64(g, v);
+    guest_page(g, v, 0x2f000, below);
+    guest_load(g, GUEST_CODE, frame, frame_end);
+    memset(guest_ptr(g, 0x2ff00), 0x55, 0x200);
+    v->gpr[RSP] = rsp;
+    v->gpr[RAX] = 0xa;
+    v->gpr[RBX] = 0xb;
+    v->gpr[RCX] = 0xc;
+    v->gpr[RDX] = 0xd;
+    v->gpr[RDI] = 0x40000;
+    int end = guest_run(v);
+    guest_page(g, v, 0x2f000, 0x2f007);
+    return end;
+}
+static void check_frame(u64 rsp)
+{
+    CHECK_EQ(v->gpr[RAX], 0xa);
+    CHECK_EQ(v->gpr[RBX], 0xb);
+    CHECK_EQ(v->gpr[RSI], 0x19);
+    CHECK_EQ(v->gpr[RSP], rsp);
+    CHECK_EQ(load_le64(guest_ptr(g, rsp - 8)), 0xa);
+    CHECK_EQ(load_le64(guest_ptr(g, rsp - 0x30)), 0xc);
+    CHECK_EQ(load_le64(guest_ptr(g, rsp - 0x18)), 0xd);
+}
+static void test_frame(void)
+{
+    for (unsigned i = 0; i < 4; i++) {
+        CHECK_EQ(run_frame(0x2ff80 - 8 * i, 0x2f007), -1);
+        check_frame(0x2ff80 - 8 * i);
+    }
+    for (u64 rsp = 0x2fff8; rsp < 0x30040; rsp += 4) {
+        CHECK_EQ(run_frame(rsp, 0x2f007), -1);
+        check_frame(rsp);
+    }
+}
+static void test_frame_fault(void)
+{
+    for (u64 below = 0; below <= 0x2f005; below += 0x2f005) {
+        /* The second PUSH faults (the stack of the handler is the same one: a double, then a triple fault).
+         */
+        CHECK_EQ(run_frame(0x30008, below), -2);
+        CHECK_EQ(v->gpr[RSP], 0x30000);
+        CHECK_EQ(v->rip, GUEST_CODE + 2);
+        CHECK_EQ(v->cr2, 0x2fff8);
+        CHECK_EQ(load_le64(guest_ptr(g, 0x30000)), 0xa);
+        CHECK_EQ(load_le64(guest_ptr(g, 0x2fff8)), 0x5555555555555555);
+    }
+}
+
+/* The interpreter runs in the middle of a group: a code page is written. */
+GUEST(midway, 64,
+      "nop; mov $0x24000, %ebx; mov $3, %ecx; 1: mov %rcx, (%rbx); mov 8(%rbx), %rax; mov $0xc3, %edx\n"
+      "mov %dl, 3f(%rip); add 16(%rbx), %rax; mov %rax, 24(%rbx); dec %ecx; jnz 1b; call 3f; hlt\n"
+      ".balign 64; 3: nop; nop");
+static void test_midway(void)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        guest_mode64(g, v);
+        guest_load(g, GUEST_CODE, midway, midway_end);
+        store_le64(guest_ptr(g, 0x24008), 40);
+        store_le64(guest_ptr(g, 0x24010), 2);
+        CHECK_EQ(guest_run(v), -1);
+        CHECK_EQ(load_le64(guest_ptr(g, 0x24018)), 42);
+        CHECK_EQ(load_le64(guest_ptr(g, 0x24000)), 1);
+        CHECK_EQ(v->gpr[RSP], GUEST_STACK);
+    }
+}
+
+/* Calls and returns: deep recursion, a return address that was changed, a return to nowhere, one to 0. */
+GUEST(returns, 64,
+      "nop; xor %eax, %eax; mov $100, %ecx; call 1f; call 3f; inc %rax; hlt; inc %rbx; 4: inc %rbx; hlt\n"
+      "1: inc %rax; dec %ecx; jz 2f; call 1b; 2: ret\n"
+      "3: lea 4b(%rip), %rdx; mov %rdx, (%rsp); ret");
+GUEST(nowhere, 64, "nop; call 1f; hlt; 1: mov $1, %eax; shl $63, %rax; mov %rax, (%rsp); 2: ret; hlt");
+static void test_returns(void)
+{
+    CHECK_EQ(RUN(g, v, 64, returns), -1);
+    CHECK_EQ(v->gpr[RAX], 100);
+    CHECK_EQ(v->gpr[RBX], 1);
+    CHECK_EQ(v->gpr[RSP], GUEST_STACK);
+    CHECK_EQ(RUN(g, v, 64, nowhere), 13);
+}
+
+/* A page that another page jumps to directly, and returns from, is mapped anew: INVLPG ends the chain. */
+GUEST(far_remap, 64,
+      "nop; movb $0xb0, 0x12000; movw $0xc301, 0x12001; movb $0xb0, 0x14000; movw $0xc302, 0x14001\n"
+      "mov $20, %ecx; 1: call 0x12000 - 0x10000 + far_remap; nop; dec %ecx; jnz 1b; mov %eax, %ebx\n"
+      "movq $0x14007, 0x103090; invlpg 0x12000; call 0x12000 - 0x10000 + far_remap\n"
+      "movq $0x12007, 0x103090; invlpg 0x12000; hlt");
+static void test_far_remap(void)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        CHECK_EQ(RUN(g, v, 64, far_remap), -1);
+        CHECK_EQ(v->gpr[RBX] & 0xff, 1);
+        CHECK_EQ(v->gpr[RAX] & 0xff, 2);
+    }
+}
+
 /* 32-bit code: short INC and DEC, addresses that wrap, offsets without ModRM, 16 bits beside 32. */
 GUEST(code32, 32,
       "nop; mov $0x20000, %ebx; mov %ebx, 0x20010; mov 0x20010, %eax; inc %eax; dec %bx; mov $-16, %ecx\n"
@@ -158,6 +265,11 @@ int main(void)
     TAP_RUN(test_modify_same_block);
     TAP_RUN(test_modify_by_alias);
     TAP_RUN(test_remap);
+    TAP_RUN(test_frame);
+    TAP_RUN(test_frame_fault);
+    TAP_RUN(test_midway);
+    TAP_RUN(test_returns);
+    TAP_RUN(test_far_remap);
     TAP_RUN(test_code32);
     TAP_RUN(test_segments);
     TAP_RUN(test_kick);

@@ -12,11 +12,15 @@ static bool ends_block(const struct insn *insn)
            info->klass == CLASS_BRANCH || info->klass == CLASS_IO;
 }
 
+/* Conditional branches end a block only if it has many. */
+#define BRANCHES_MAX 5
+
 /* Reads instructions up to the end of the block or the page. What crosses the page's end is not in it. */
 static void read_block(struct translation *t, const u8 *hva)
 {
     unsigned room = (unsigned)(PAGE_SIZE - ((uintptr_t)hva & (PAGE_SIZE - 1)));
     u64 rip = t->b->rip;
+    unsigned branches = 0;
     t->rip[0] = rip;
     while (t->count < BLOCK_MAX) {
         u8 bytes[INSN_MAX_LEN];
@@ -28,7 +32,7 @@ static void read_block(struct translation *t, const u8 *hva)
         memcpy(t->code + t->len, bytes, insn->len);
         t->len += insn->len;
         t->rip[++t->count] = t->code32 ? (u32)(rip + t->len) : rip + t->len;
-        if (ends_block(insn))
+        if (ends_block(insn) && (insn->id != INSN_JCC || ++branches == BRANCHES_MAX))
             return;
     }
 }
@@ -44,6 +48,8 @@ static void find_live_flags(struct translation *t)
         if (lower_find(t->j->v, &t->insn[i]))
             live = (live & ~(info->flags_write & ~info->flags_undef)) | (info->flags_read & FLAGS_ARITH);
         else
+            live = FLAGS_ARITH;
+        if (info->klass == CLASS_BRANCH)
             live = FLAGS_ARITH;
         t->live[i] = live;
     }
@@ -71,21 +77,28 @@ static void lower_poll(struct translation *t)
     t->b->entry = emit_here(e);
 }
 
+static void lower_step_here(struct translation *t, unsigned i)
+{
+    t->ended = ends_block(&t->insn[i]);
+    lower_step(t, i, t->ended);
+    groups_forget(t);
+}
+
 static void lower_one(struct translation *t, unsigned i)
 {
     const struct insn *insn = &t->insn[i];
     lower_fn lower = lower_find(t->j->v, insn);
     unsigned tails = t->tails;
     if (lower && lower(t, i))
-        tails_resume(t, tails);
+        tails_resume(t, tails, i);
     else
-        lower_step(t, i, t->ended = ends_block(insn));
+        lower_step_here(t, i);
 }
 
 static void lower_block(struct translation *t)
 {
     lower_poll(t);
-    for (unsigned i = 0; i < t->count && !t->e.overrun; i++)
+    for (unsigned i = 0; i < t->count && !t->ended && !t->e.overrun; i++)
         lower_one(t, i);
     if (!t->ended)
         lower_goto(t, t->rip[t->count]);
@@ -130,12 +143,13 @@ static bool translate(struct translation *t, const u8 *hva)
         return false;
     if (!is_interpreters(t)) {
         find_live_flags(t);
+        groups_find(t);
         lower_block(t);
     }
     return !t->e.overrun && track_code(t->j, hva, t->code, t->len);
 }
 
-struct block *block_translate(struct jit *j, const u8 *hva)
+struct block *block_translate(struct jit *j, const u8 *hva, unsigned mode)
 {
     struct translation t;
     t.j = j;
@@ -145,8 +159,10 @@ struct block *block_translate(struct jit *j, const u8 *hva)
     const u8 *start = t.e.p;
     t.b = cache_block(j);
     t.b->rip = j->v->rip;
-    t.b->mode = j->mode;
-    t.code32 = j->mode & MODE_32;
+    t.b->mode = (u8)mode;
+    t.code32 = mode & MODE_32;
+    t.link = &j->link[j->link_count];
+    t.groups = 0;
     t.b->hva = hva;
     if (!translate(&t, hva)) {
         cache_unblock(j, t.b);

@@ -48,6 +48,7 @@ void cache_destroy(struct jit *j)
     if (j->fd >= 0)
         close(j->fd);
     unmap(j->block, j->block_max * sizeof *j->block);
+    unmap(j->link, j->link_max * sizeof *j->link);
     unmap(j->bucket, BUCKETS_SIZE);
     unmap(j->page_bucket, BUCKETS_SIZE);
     unmap(j->jump, JUMPS_SIZE);
@@ -70,11 +71,13 @@ int cache_create(struct jit *j, size_t size, struct error *err)
     if (!j->rw || !j->rx)
         return error_set(err, EPERM, "the host does not let this process map memory executable");
     j->block_max = size / 128;
+    j->link_max = 3 * j->block_max;
     j->block = map_tables(j->block_max * sizeof *j->block);
+    j->link = map_tables(j->link_max * sizeof *j->link);
     j->bucket = map_tables(BUCKETS_SIZE);
     j->page_bucket = map_tables(BUCKETS_SIZE);
     j->jump = map_tables(JUMPS_SIZE);
-    if (!j->block || !j->bucket || !j->page_bucket || !j->jump)
+    if (!j->block || !j->link || !j->bucket || !j->page_bucket || !j->jump)
         return error_set(err, ENOMEM, "no memory for the tables of translated code");
     struct emitter e;
     cache_begin(j, &e);
@@ -95,7 +98,7 @@ void cache_forget_returns(struct jit *j)
 void cache_flush(struct jit *j)
 {
     j->used = j->base_used;
-    j->block_count = 0;
+    j->block_count = j->link_count = 0;
     memset(j->bucket, 0, BUCKETS_SIZE);
     memset(j->page_bucket, 0, BUCKETS_SIZE);
     memset(j->jump, 0, JUMPS_SIZE);
@@ -106,7 +109,8 @@ void cache_flush(struct jit *j)
 
 void cache_begin(struct jit *j, struct emitter *e)
 {
-    if (j->size - j->used < TRANSLATION_MAX || j->block_count == j->block_max)
+    if (j->size - j->used < TRANSLATION_MAX || j->block_count == j->block_max ||
+        j->link_max - j->link_count < BLOCK_LINKS)
         cache_flush(j);
     *e = (struct emitter){.p = j->rw + j->used, .to_exec = j->rx - j->rw};
     e->end = e->p + TRANSLATION_MAX;
@@ -129,12 +133,14 @@ struct block *cache_block(struct jit *j)
 {
     struct block *b = &j->block[j->block_count++];
     *b = (struct block){0};
+    j->link_mark = j->link_count;
     return b;
 }
 
 void cache_unblock(struct jit *j, struct block *b)
 {
     j->block_count = (size_t)(b - j->block);
+    j->link_count = j->link_mark;
 }
 
 void cache_insert(struct jit *j, struct block *b)

@@ -117,6 +117,18 @@ void emit_lea(struct emitter *e, unsigned reg, unsigned base, unsigned index, un
         emit_u32(e, (u32)disp);
 }
 
+void emit_operand(struct emitter *e, unsigned reg, unsigned base, s32 disp)
+{
+    unsigned mod = disp == 0 && (base & 7) != 5 ? 0 : disp == (s8)disp ? 1 : 2;
+    emit_u8(e, mod << 6 | (reg & 7) << 3 | (base & 7));
+    if ((base & 7) == 4)
+        emit_u8(e, 0x24);
+    if (mod == 1)
+        emit_u8(e, (u8)disp);
+    else if (mod == 2)
+        emit_u32(e, (u32)disp);
+}
+
 void emit_rm8(struct emitter *e, unsigned opcode, unsigned reg, unsigned base, s8 disp)
 {
     emit_u8(e, 0x48 | (reg >> 3) << 2 | base >> 3);
@@ -283,13 +295,9 @@ void emit_recode(struct emitter *e, const struct insn *insn, const struct recode
         emit_vex_opcode(e, insn, &f);
     else
         emit_legacy_opcode(e, insn, &f);
-    if (insn->has_modrm) {
-        bool disp = f.memory && (f.rm & 7) == 5;
-        emit_u8(e, (!f.memory ? 0xc0 : disp ? 0x40 : 0) | (f.reg & 7) << 3 | (f.rm & 7));
-        if (f.memory && (f.rm & 7) == 4)
-            emit_u8(e, 0x24);
-        if (disp)
-            emit_u8(e, 0);
-    }
+    if (insn->has_modrm && f.memory)
+        emit_operand(e, f.reg, f.rm, r->disp);
+    else if (insn->has_modrm)
+        emit_u8(e, 0xc0 | (f.reg & 7) << 3 | (f.rm & 7));
     emit_immediate(e, insn);
 }

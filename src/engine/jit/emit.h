@@ -45,6 +45,8 @@ void emit_mov_imm(struct emitter *e, unsigned reg, u64 value);
 /* lea reg, [base + (index << scale) + disp]; base, index may be HOST_NONE (not both). */
 void emit_lea(struct emitter *e, unsigned reg, unsigned base, unsigned index, unsigned scale, s32 disp,
               bool wide);
+/* ModRM, SIB and displacement of [base + disp]. */
+void emit_operand(struct emitter *e, unsigned reg, unsigned base, s32 disp);
 /* `opcode reg, [base + disp8]`, 64 bits wide. */
 void emit_rm8(struct emitter *e, unsigned opcode, unsigned reg, unsigned base, s8 disp);
 
@@ -55,10 +57,11 @@ void emit_aim(u8 *site, s64 to_exec, const u8 *target);
 void emit_jump_to(struct emitter *e, unsigned opcode, const u8 *target);
 
 /* The instruction again, with other registers: host[i] is operand i's (if a GPR; AH..BH are 4..7, which no
- * other operand may then need a REX prefix beside), memory is [mem]. */
+ * other operand may then need a REX prefix beside), memory is [mem + disp]. */
 struct recode {
     u8 host[5];
     u8 mem;
+    s32 disp;
 };
 /* Can it be encoded so? Every operand has a field, or is rAX or rCX by implication. */
 bool emit_can_recode(const struct insn *insn);

@@ -42,6 +42,8 @@
 #include "cpu/engine.h"
 #include "engine/jit/emit.h"
 
+#define GROUP_MAX 6
+
 /* v->engine_words */
 enum jit_word {
     WORD_CONTEXT, /* low half: context_of the address space; high half not 0: leave at the next poll (by
@@ -66,7 +68,8 @@ enum jit_word {
                  */
     WORD_RING_TOP = WORD_LIMIT + SREG_COUNT, /* [2]: supervisor's, user's: byte offset of the newest entry */
     WORD_RING = WORD_RING_TOP + 2,           /* [2][RING_COUNT] struct jit_return */
-    WORD_COUNT = WORD_RING + 2 * 2 * 16,
+    WORD_GROUP = WORD_RING + 2 * 2 * 16,     /* [GROUP_MAX] */
+    WORD_COUNT = WORD_GROUP + GROUP_MAX,
 };
 _Static_assert(WORD_COUNT <= ARRAY_LEN(((struct vcpu *)0)->engine_words), "engine_words");
 
@@ -84,6 +87,7 @@ enum jit_mode {
     MODE_DS = BIT(2),   /* 32-bit code: the segment is not flat, its limit and base count */
     MODE_ES = BIT(3),
     MODE_SS = BIT(4),
+    MODE_PLAIN = BIT(7), /* of a block only: its accesses are checked one by one (group.c) */
 };
 #define AT_WORD(w)        ((u32)offsetof(struct vcpu, engine_words) + 8u * (w))
 #define AT_GPR(r)         ((u32)offsetof(struct vcpu, gpr) + 8u * (r))
@@ -117,9 +121,10 @@ struct link {
     u8 *miss;                /* far: of the displacement of the jump taken if it is another one, */
     const u8 *lookup;        /* and where that can lead for good */
     struct link *next, **at; /* far: in the target's `incoming` */
+    struct block *from;
     u8 relinked;
-    bool poll;   /* enters through the target's poll */
-    bool second; /* it is the block's link[1] */
+    bool poll;  /* enters through the target's poll */
+    bool plain; /* to the plain translation */
 };
 
 struct block {
@@ -129,10 +134,9 @@ struct block {
     const u8 *entry;
     struct block *next;      /* in the hash's bucket */
     struct block *next_page; /* in the page's */
-    struct link link[2];
-    struct link *incoming; /* from other pages */
-    u16 len;               /* bytes of guest code */
-    u8 mode;               /* enum jit_mode */
+    struct link *incoming;   /* from other pages */
+    u16 len;                 /* bytes of guest code */
+    u8 mode;                 /* enum jit_mode */
 };
 
 /* What indirect jumps find without help: direct-mapped by RIP. */
@@ -165,7 +169,9 @@ struct jit {
     /* Blocks. */
     struct block *block;
     size_t block_count, block_max;
-    struct block **bucket, **page_bucket; /* 1 << BUCKET_BITS each */
+    struct link *link;
+    size_t link_count, link_max, link_mark; /* mark: before the block that is being made */
+    struct block **bucket, **page_bucket;   /* 1 << BUCKET_BITS each */
     struct jit_jump *jump;
     u64 flushes;
     /* Of the block that was found last: which word its context is in, and what that says. */
@@ -190,6 +196,7 @@ void cache_commit(struct jit *j, const struct emitter *e);
 struct block *cache_find(const struct jit *j, const u8 *hva, u64 rip, unsigned mode);
 /* A block that is not in the tables yet, and its insertion. */
 struct block *cache_block(struct jit *j);
+#define BLOCK_LINKS 24
 void cache_unblock(struct jit *j, struct block *b); /* the last one, unused */
 void cache_insert(struct jit *j, struct block *b);
 void cache_drop_page(struct jit *j, const u8 *page);
@@ -219,7 +226,7 @@ bool track_code(struct jit *j, const u8 *hva, const u8 *code, unsigned len);
 void track_take_pending(struct jit *j);
 
 /* block.c: the block at v->rip, whose code is at `hva` (in RAM or ROM); NULL if it cannot be had now. */
-struct block *block_translate(struct jit *j, const u8 *hva);
+struct block *block_translate(struct jit *j, const u8 *hva, unsigned mode);
 
 /* runtime.c: called by translated code. Executes one instruction of `len` bytes; false: leave. */
 bool jit_step(struct vcpu *v, u32 id_len);

@@ -6,22 +6,43 @@
 #include "engine/jit/jit.h"
 
 #define BLOCK_MAX 48
+#define TAIL_MAX  1024
 
 /* An out-of-line tail: reached from `site`, for instruction `index`. */
 enum tail_kind {
-    TAIL_STEP,     /* the interpreter executes the instruction; then on at `resume` */
-    TAIL_STEP_END, /* likewise, but the block ends */
-    TAIL_LINK,     /* leave through link[index] */
-    TAIL_FAR,      /* link[index] is far: the check, and its misses */
-    TAIL_MISS,     /* link[index] is far: the check has failed */
-    TAIL_RETURN,   /* where a RET that is expected goes: jump through link[index] */
+    TAIL_STEP,      /* the interpreter executes the instruction; then on at `resume` */
+    TAIL_STEP_END,  /* likewise, but the block ends */
+    TAIL_LINK,      /* leave through link[index] */
+    TAIL_FAR,       /* link[index] is far: the check, and its misses */
+    TAIL_MISS,      /* link[index] is far: the check has failed */
+    TAIL_NEXT,      /* leave; instruction `index` is the next */
+    TAIL_LINK_SITE, /* jump through link[index], whose site is in the tail */
+    TAIL_RETURN,    /* where a RET that is expected goes: jump through link[index] */
 };
 struct tail {
     u8 *site;
     const u8 *resume;
     u8 kind;
     u8 index;
+    u8 groups;        /* TAIL_STEP: to be checked again before going on, bit per group */
     bool flags_saved; /* in WORD_FLAGS */
+};
+
+/* group.c: which accesses share a check. */
+enum access_slot { SLOT_OPERAND, SLOT_STACK, SLOT_COUNT };
+#define GROUP_NONE 0xff
+struct slot {
+    u8 group;
+    u16 offset; /* from the group's start */
+};
+struct group {
+    u8 base; /* register, or above 15: absolute */
+    bool write;
+    bool open; /* WORD_GROUP has its host address here */
+    bool dead; /* ... had, but not any more */
+    u8 count;
+    u8 last; /* instruction */
+    u16 len;
 };
 
 struct translation {
@@ -34,9 +55,14 @@ struct translation {
     u32 live[BLOCK_MAX + 1]; /* arithmetic flags that are needed from this instruction on */
     u8 code[BLOCK_MAX * INSN_MAX_LEN];
     unsigned len;
+    struct link *link; /* [links] */
+    unsigned groups;
+    struct group group[GROUP_MAX];
+    struct slot slot[BLOCK_MAX][SLOT_COUNT];
+    s64 start[BLOCK_MAX][GROUP_MAX]; /* of the group, relative to its register behind the instruction */
     bool code32;
     bool ended; /* the last instruction has left the block */
-    struct tail tail[4 * BLOCK_MAX];
+    struct tail tail[TAIL_MAX];
 };
 
 /* Lowers instruction `i`. False, with nothing emitted: the interpreter's. */
@@ -46,6 +72,7 @@ lower_fn lower_find(const struct vcpu *v, const struct insn *insn);
 /* lower_mem.c: a memory operand. */
 struct address {
     u8 base, index, scale, seg; /* as in struct insn_mem */
+    u8 slot;                    /* enum access_slot */
     bool wide;                  /* 64-bit addresses */
     s64 disp;
 };
@@ -57,13 +84,19 @@ bool address_is_simple(const struct translation *t, unsigned i);
 /* The effective address (without a segment's base) into `reg`; `wide` false: truncated to 32 bits. Keeps the
  * flags. May use T1 too if reg is T0. */
 void lower_ea(struct translation *t, unsigned i, const struct address *a, unsigned reg, bool wide);
-/* T1 = host address of `size` bytes, readable or writable; clobbers T0. Keeps the flags that are live. If the
- * TLB does not have it: a tail of `kind`. */
-void lower_access(struct translation *t, unsigned i, const struct address *a, unsigned size, bool write,
-                  enum tail_kind kind);
+/* Makes [T1 + the result] the host's memory of `size` bytes, readable or writable; clobbers T0. Keeps the
+ * flags that are live. If it cannot be had: a tail of `kind`, or the plain translation of the block from here
+ * on. */
+s32 lower_access(struct translation *t, unsigned i, const struct address *a, unsigned size, bool write,
+                 enum tail_kind kind);
+/* Do the base (and, in 32-bit code, the limit) of the segment count? */
+bool segment_counts(const struct translation *t, unsigned seg);
+void groups_find(struct translation *t);
+/* The interpreter has run: what groups know does not hold. */
+void groups_forget(struct translation *t);
 
 /* Tails whose resume point is what follows now get it. */
-void tails_resume(struct translation *t, unsigned first);
+void tails_resume(struct translation *t, unsigned first, unsigned i);
 void tail_add(struct translation *t, u8 *site, enum tail_kind kind, unsigned index, bool flags_saved);
 void tails_emit(struct translation *t);
 
@@ -77,6 +110,7 @@ void lower_write(struct translation *t, unsigned guest, unsigned host);
 /* lower_flow.c: the block's end. */
 void lower_far(struct translation *t, unsigned link);
 void lower_link(struct translation *t, const struct link *link);
+struct link *link_new(struct translation *t, u64 target);
 void lower_goto(struct translation *t, u64 target);
 /* Executes instruction i by the interpreter, and goes on or ends. */
 void lower_step(struct translation *t, unsigned i, bool end);

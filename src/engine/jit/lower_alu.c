@@ -75,7 +75,7 @@ bool lower_same(struct translation *t, unsigned i)
         return false;
     if (m) {
         struct address a = address_of(t, i);
-        lower_access(t, i, &a, m->size, m->access & ACCESS_W, TAIL_STEP);
+        r.disp = lower_access(t, i, &a, m->size, m->access & ACCESS_W, TAIL_STEP);
     }
     for (unsigned n = 0; n < x.count && n < ARRAY_LEN(temp_host); n++)
         if (x.load[n])
@@ -124,12 +124,12 @@ static bool mov_offset(struct translation *t, unsigned i)
     struct address a = address_of(t, i);
     if (!address_is_simple(t, i))
         return false;
-    lower_access(t, i, &a, size, store, TAIL_STEP);
+    s32 disp = lower_access(t, i, &a, size, store, TAIL_STEP);
     if (size == 2)
         emit_u8(&t->e, 0x66);
-    emit_u8(&t->e, size == 8 ? 0x49 : 0x41); /* mov rax, [r11], or back */
+    emit_u8(&t->e, size == 8 ? 0x49 : 0x41); /* mov rax, [r11 + disp], or back */
     emit_u8(&t->e, (store ? 0x88 : 0x8a) | (size > 1));
-    emit_u8(&t->e, 0x03);
+    emit_operand(&t->e, RAX, T1, disp);
     return true;
 }
 

@@ -30,12 +30,17 @@ static bool is_near(const struct translation *t, u64 target)
     return ((target ^ t->b->rip) & PAGE_MASK) == 0;
 }
 
-static struct link *link_new(struct translation *t, u64 target)
+struct link *link_new(struct translation *t, u64 target)
 {
-    struct link *link = &t->b->link[t->links];
-    *link = (struct link){.rip = target, .poll = target <= t->b->rip, .second = t->links};
-    t->links++;
+    struct link *link = &t->link[t->links++];
+    *link = (struct link){.rip = target, .poll = target <= t->b->rip, .from = t->b};
+    t->j->link_count++;
     return link;
+}
+
+static unsigned link_index(const struct translation *t, const struct link *link)
+{
+    return (unsigned)(link - t->link);
 }
 
 void lower_link(struct translation *t, const struct link *link)
@@ -49,7 +54,7 @@ void lower_link(struct translation *t, const struct link *link)
 void lower_far(struct translation *t, unsigned n)
 {
     struct emitter *e = &t->e;
-    struct link *link = &t->b->link[n];
+    struct link *link = &t->link[n];
     EMIT(e, "\x49\x89\xcb"); /* mov r11, rcx */
     emit_gs_load(e, RCX, AT_WORD(WORD_CONTEXT));
     link->word = e->p - 4;
@@ -66,7 +71,7 @@ static void jump_if(struct translation *t, unsigned opcode, u64 target)
 {
     struct link *link = link_new(t, target);
     link->site = emit_branch(&t->e, opcode);
-    tail_add(t, link->site, is_near(t, target) ? TAIL_LINK : TAIL_FAR, link->second, false);
+    tail_add(t, link->site, is_near(t, target) ? TAIL_LINK : TAIL_FAR, link_index(t, link), false);
 }
 
 void lower_goto(struct translation *t, u64 target)
@@ -74,7 +79,7 @@ void lower_goto(struct translation *t, u64 target)
     if (is_near(t, target))
         jump_if(t, 0xe9, target);
     else
-        lower_far(t, link_new(t, target)->second);
+        lower_far(t, link_index(t, link_new(t, target)));
     t->ended = true;
 }
 
@@ -95,7 +100,7 @@ static void expect_return(struct translation *t, u64 rip)
     EMIT(e, "\x4c\x8d\x15"); /* lea r10, [rip + disp32] */
     u8 *site = e->p;
     emit_u32(e, 0);
-    tail_add(t, site, TAIL_RETURN, link_new(t, rip)->second, false);
+    tail_add(t, site, TAIL_RETURN, link_index(t, link_new(t, rip)), false);
     emit_gs_based(e, 0x89, T0, T1, AT_RING(user) + 8, true);
 }
 
@@ -148,26 +153,25 @@ static void move_sp(struct translation *t, s32 by)
     emit_lea(&t->e, HOST_SP, HOST_SP, HOST_NONE, 0, by, !t->code32);
 }
 
-/* T1 = the top of the stack for reading, or the place below it for writing. */
-static void stack_access(struct translation *t, unsigned i, bool push, enum tail_kind kind)
+/* [T1 + result] = the top of the stack for reading, or the place below it for writing. */
+static s32 stack_access(struct translation *t, unsigned i, bool push, enum tail_kind kind)
 {
     struct address a = address_in_stack(t, RSP, push ? -(s32)native_size(t) : 0);
-    lower_access(t, i, &a, native_size(t), push, kind);
+    return lower_access(t, i, &a, native_size(t), push, kind);
 }
 
-/* `opcode reg, [T1]` of the native size */
-static void via_t1(struct translation *t, unsigned opcode, unsigned reg)
+/* `opcode reg, [T1 + disp]` of the native size */
+static void via_t1(struct translation *t, unsigned opcode, unsigned reg, s32 disp)
 {
     emit_u8(&t->e, (t->code32 ? 0x41 : 0x49) | (reg >> 3) << 2);
     emit_u8(&t->e, opcode);
-    emit_u8(&t->e, (reg & 7) << 3 | (T1 & 7));
+    emit_operand(&t->e, reg, T1, disp);
 }
 
-/* mov [T1], imm32 */
-static void store_imm(struct translation *t, u32 imm)
+/* mov [T1 + disp], imm32 */
+static void store_imm(struct translation *t, u32 imm, s32 disp)
 {
-    emit_u8(&t->e, t->code32 ? 0x41 : 0x49);
-    EMIT(&t->e, "\xc7\x03");
+    via_t1(t, 0xc7, 0, disp);
     emit_u32(&t->e, imm);
 }
 
@@ -177,8 +181,7 @@ static void load_operand(struct translation *t, unsigned i, enum tail_kind kind)
     const struct opnd *o = &t->insn[i].opnd[0];
     if (o->kind == OPND_MEM) {
         struct address a = address_of(t, i);
-        lower_access(t, i, &a, native_size(t), false, kind);
-        via_t1(t, 0x8b, T0);
+        via_t1(t, 0x8b, T0, lower_access(t, i, &a, native_size(t), false, kind));
     } else {
         lower_read(t, T0, o->reg);
         if (t->code32)
@@ -202,17 +205,17 @@ bool lower_push(struct translation *t, unsigned i)
         load_operand(t, i, TAIL_STEP);
         emit_gs_store(&t->e, T0, AT_WORD(WORD_VALUE));
     }
-    stack_access(t, i, true, TAIL_STEP);
+    s32 at = stack_access(t, i, true, TAIL_STEP);
     if (o->kind == OPND_IMM) {
-        store_imm(t, (u32)insn->imm);
+        store_imm(t, (u32)insn->imm, at);
     } else if (o->kind == OPND_MEM) {
         emit_gs_load(&t->e, T0, AT_WORD(WORD_VALUE));
-        via_t1(t, 0x89, T0);
+        via_t1(t, 0x89, T0, at);
     } else if (jit_host_of[o->reg] != HOST_NONE) {
-        via_t1(t, 0x89, jit_host_of[o->reg]);
+        via_t1(t, 0x89, jit_host_of[o->reg], at);
     } else {
         lower_read(t, T0, o->reg);
-        via_t1(t, 0x89, T0);
+        via_t1(t, 0x89, T0, at);
     }
     move_sp(t, -(s32)native_size(t));
     return true;
@@ -223,8 +226,7 @@ bool lower_pop(struct translation *t, unsigned i)
     const struct insn *insn = &t->insn[i];
     if (insn->opsize != native_size(t) || insn->opnd[0].kind != OPND_GPR)
         return false;
-    stack_access(t, i, false, TAIL_STEP);
-    via_t1(t, 0x8b, T0);
+    via_t1(t, 0x8b, T0, stack_access(t, i, false, TAIL_STEP));
     move_sp(t, (s32)native_size(t));
     lower_write(t, insn->opnd[0].reg, T0);
     return true;
@@ -235,8 +237,7 @@ bool lower_leave(struct translation *t, unsigned i)
     struct address frame = address_in_stack(t, RBP, 0);
     if (t->insn[i].opsize != native_size(t))
         return false;
-    lower_access(t, i, &frame, native_size(t), false, TAIL_STEP);
-    via_t1(t, 0x8b, T0);
+    via_t1(t, 0x8b, T0, lower_access(t, i, &frame, native_size(t), false, TAIL_STEP));
     emit_lea(&t->e, HOST_SP, RBP, HOST_NONE, 0, (s32)native_size(t), !t->code32);
     lower_write(t, RBP, T0);
     return true;
@@ -244,12 +245,12 @@ bool lower_leave(struct translation *t, unsigned i)
 
 static void push_return_address(struct translation *t, unsigned i)
 {
-    stack_access(t, i, true, TAIL_STEP_END);
+    s32 at = stack_access(t, i, true, TAIL_STEP_END);
     if (t->code32 || emit_fits32(t->rip[i + 1])) {
-        store_imm(t, (u32)t->rip[i + 1]);
+        store_imm(t, (u32)t->rip[i + 1], at);
     } else {
         emit_mov_imm(&t->e, T0, t->rip[i + 1]);
-        via_t1(t, 0x89, T0);
+        via_t1(t, 0x89, T0, at);
     }
 }
 
@@ -316,7 +317,6 @@ bool lower_jcc(struct translation *t, unsigned i)
     if (!is_plain_branch(t, i))
         return false;
     jump_if(t, 0x0f80u | (t->insn[i].opcode & 15), direct_target(t, i));
-    lower_goto(t, t->rip[i + 1]);
     return true;
 }
 
@@ -325,8 +325,7 @@ bool lower_ret(struct translation *t, unsigned i)
     const struct insn *insn = &t->insn[i];
     if (insn->opsize != native_size(t))
         return false;
-    stack_access(t, i, false, TAIL_STEP_END);
-    via_t1(t, 0x8b, T0);
+    via_t1(t, 0x8b, T0, stack_access(t, i, false, TAIL_STEP_END));
     s32 pop = (s32)native_size(t) + (insn->nopnds ? (s32)(insn->imm & 0xffff) : 0);
     return_as_expected(t, pop);
     lookup(t, i);

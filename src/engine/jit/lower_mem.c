@@ -14,8 +14,12 @@ struct address address_of(const struct translation *t, unsigned i)
 
 struct address address_in_stack(const struct translation *t, unsigned reg, s32 disp)
 {
-    return (struct address){
-        .base = (u8)reg, .index = MEM_NO_REG, .seg = SS, .wide = !t->code32, .disp = disp};
+    return (struct address){.base = (u8)reg,
+                            .index = MEM_NO_REG,
+                            .seg = SS,
+                            .slot = SLOT_STACK,
+                            .wide = !t->code32,
+                            .disp = disp};
 }
 
 bool address_is_simple(const struct translation *t, unsigned i)
@@ -24,8 +28,7 @@ bool address_is_simple(const struct translation *t, unsigned i)
     return !t->code32 || (insn->adsize == 4 && insn->mem.seg != CS);
 }
 
-/* Do the base (and, in 32-bit code, the limit) of the address's segment count? */
-static bool segment_counts(const struct translation *t, unsigned seg)
+bool segment_counts(const struct translation *t, unsigned seg)
 {
     switch (seg) {
     case FS:
@@ -135,9 +138,68 @@ static void emit_check(struct emitter *e, unsigned size, bool write)
     emit_rm8(e, 0x3b, T1, T0, write ? offsetof(struct tlb_entry, write) : offsetof(struct tlb_entry, read));
 }
 
-void lower_access(struct translation *t, unsigned i, const struct address *a, unsigned size, bool write,
-                  enum tail_kind kind)
+static u32 at_group(unsigned g)
 {
+    return AT_WORD(WORD_GROUP + g);
+}
+
+/* WORD_GROUP and T1 = the host address of the group, which begins at `a`; or to a tail. Keeps no flags. */
+static void group_check(struct translation *t, unsigned g, const struct address *a, enum tail_kind kind,
+                        unsigned index, bool flags_saved)
+{
+    const struct group *group = &t->group[g];
+    lower_ea(t, 0, a, T0, a->wide);
+    emit_check(&t->e, group->len, group->write);
+    tail_add(t, emit_branch(&t->e, 0x0f85), kind, index, flags_saved);
+    lower_ea(t, 0, a, T1, a->wide);
+    emit_rm8(&t->e, 0x03, T1, T0, offsetof(struct tlb_entry, addend));
+    emit_gs_store(&t->e, T1, at_group(g));
+}
+
+static struct address group_address(const struct translation *t, unsigned g, s64 disp)
+{
+    u8 base = t->group[g].base;
+    return (struct address){.base = base < 16 ? base : MEM_NO_REG,
+                            .index = MEM_NO_REG,
+                            .seg = DS,
+                            .wide = !t->code32,
+                            .disp = disp};
+}
+
+static s32 group_access(struct translation *t, unsigned i, const struct address *a, const struct slot *s)
+{
+    struct group *group = &t->group[s->group];
+    bool save = t->live[i] != 0;
+    if (group->open) {
+        emit_gs_load(&t->e, T1, at_group(s->group));
+        return s->offset;
+    }
+    s64 disp = a->disp - s->offset + (a->base == MEM_REG_RIP ? (s64)t->rip[i + 1] : 0);
+    struct address start = group_address(t, s->group, disp);
+    struct link *link = link_new(t, t->rip[i]);
+    link->plain = true;
+    link->poll = false;
+    if (save)
+        lower_flags_save(t);
+    group_check(t, s->group, &start, TAIL_LINK_SITE, (unsigned)(link - t->link), save);
+    if (save)
+        lower_flags_restore(t);
+    group->open = true;
+    return s->offset;
+}
+
+void groups_forget(struct translation *t)
+{
+    for (unsigned g = 0; g < t->groups; g++)
+        t->group[g].dead |= t->group[g].open;
+}
+
+s32 lower_access(struct translation *t, unsigned i, const struct address *a, unsigned size, bool write,
+                 enum tail_kind kind)
+{
+    const struct slot *slot = &t->slot[i][a->slot];
+    if (slot->group != GROUP_NONE && !t->group[slot->group].dead)
+        return group_access(t, i, a, slot);
     bool segment = segment_counts(t, a->seg), park = segment || address_is_heavy(a);
     bool save = t->live[i] != 0;
     if (save)
@@ -156,19 +218,49 @@ void lower_access(struct translation *t, unsigned i, const struct address *a, un
     emit_rm8(&t->e, 0x03, T1, T0, offsetof(struct tlb_entry, addend));
     if (save)
         lower_flags_restore(t);
+    return 0;
 }
 
 void tail_add(struct translation *t, u8 *site, enum tail_kind kind, unsigned index, bool flags_saved)
 {
+    if (t->tails == ARRAY_LEN(t->tail)) {
+        t->e.overrun = true;
+        return;
+    }
     t->tail[t->tails++] =
         (struct tail){.site = site, .kind = kind, .index = (u8)index, .flags_saved = flags_saved};
 }
 
-void tails_resume(struct translation *t, unsigned first)
+void tails_resume(struct translation *t, unsigned first, unsigned i)
 {
-    for (unsigned i = first; i < t->tails; i++)
-        if (t->tail[i].kind == TAIL_STEP)
-            t->tail[i].resume = emit_here(&t->e);
+    u8 groups = 0;
+    for (unsigned g = 0; g < t->groups; g++)
+        if (t->group[g].open && !t->group[g].dead && t->group[g].last > i)
+            groups |= (u8)BIT(g);
+    for (; first < t->tails; first++) {
+        if (t->tail[first].kind != TAIL_STEP)
+            continue;
+        t->tail[first].resume = emit_here(&t->e);
+        t->tail[first].groups = groups;
+    }
+}
+
+/* The interpreter has executed instruction i: back into the block, if what the groups know still holds. */
+static void tail_resume(struct translation *t, const struct tail *tail)
+{
+    unsigned i = tail->index;
+    bool save = tail->groups;
+    if (save)
+        lower_flags_save(t);
+    for (unsigned g = 0; g < t->groups; g++) {
+        if (!(tail->groups >> g & 1))
+            continue;
+        struct address start = group_address(t, g, t->start[i][g]);
+        group_check(t, g, &start, TAIL_NEXT, i + 1, save);
+    }
+    if (save)
+        lower_flags_restore(t);
+    emit_jump_to(&t->e, 0xe9, tail->resume);
 }
 
 /* Leaves through a far link, or looks it up: what link->miss leads to. */
@@ -189,13 +281,17 @@ static void tail_miss(struct translation *t, struct link *link)
 static void tail_emit(struct translation *t, const struct tail *tail)
 {
     struct emitter *e = &t->e;
-    struct link *link = &t->b->link[tail->index & 1];
+    struct link *link = &t->link[tail->index];
     if (tail->flags_saved)
         lower_flags_restore(t);
     switch ((enum tail_kind)tail->kind) {
     case TAIL_STEP:
         lower_step(t, tail->index, false);
-        emit_jump_to(e, 0xe9, tail->resume);
+        tail_resume(t, tail);
+        break;
+    case TAIL_NEXT:
+        lower_set_rip(t, t->rip[tail->index]);
+        emit_jump_to(e, 0xe9, t->j->thunk.exit);
         break;
     case TAIL_STEP_END:
         lower_step(t, tail->index, true);
@@ -209,6 +305,7 @@ static void tail_emit(struct translation *t, const struct tail *tail)
     case TAIL_MISS:
         tail_miss(t, link);
         break;
+    case TAIL_LINK_SITE:
     case TAIL_RETURN:
         link->site = emit_branch(e, 0xe9);
         if (!e->overrun)

@@ -129,11 +129,15 @@ static struct block *find_block(struct jit *j)
     if (!page)
         return NULL;
     const u8 *hva = page + (v->rip & ~PAGE_MASK);
-    struct block *b = cache_find(j, hva, v->rip, j->mode);
+    const struct link *link = (const struct link *)(uintptr_t)v->engine_words[WORD_LINK];
+    unsigned mode = j->mode | (link && link->plain && link->rip == v->rip ? MODE_PLAIN : 0);
+    struct block *b = cache_find(j, hva, v->rip, mode);
     if (!b)
-        b = block_translate(j, hva);
+        b = block_translate(j, hva, mode);
     if (!b || !b->poll)
         return NULL;
+    if (mode & MODE_PLAIN)
+        return b;
     bool global = mmu_code_remember(v, v->rip);
     j->context_word = global ? WORD_GLOBAL : WORD_CONTEXT;
     j->context = (u32)v->engine_words[j->context_word];
@@ -170,8 +174,9 @@ static void chain(struct jit *j, struct block *b)
 {
     struct link *link = (struct link *)(uintptr_t)j->v->engine_words[WORD_LINK];
     j->v->engine_words[WORD_LINK] = 0;
-    struct block *from = link ? container_of(link - link->second, struct block, link[0]) : NULL;
-    if (!link || link->rip != b->rip || from->mode != b->mode)
+    const struct block *from = link ? link->from : NULL;
+    if (!link || link->rip != b->rip || (from->mode | MODE_PLAIN) != (b->mode | MODE_PLAIN) ||
+        link->plain != !!(b->mode & MODE_PLAIN))
         return;
     if (link->word)
         chain_far(j, link, b);

@@ -58,6 +58,17 @@ static int set_cdrom(void *target, const char *value, struct error *err)
     return disk_option_parse(&o->disks, &o->machine, true, value, err);
 }
 
+static int set_floppy(void *target, const char *value, struct error *err)
+{
+    struct run_options *o = target;
+    for (unsigned i = 0; i < MACHINE_MAX_FLOPPIES; i++)
+        if (!o->machine.floppies[i]) {
+            o->machine.floppies[i] = value;
+            return 0;
+        }
+    return error_set(err, E2BIG, "more than %d floppy drives are not possible", MACHINE_MAX_FLOPPIES);
+}
+
 static int set_memory(void *target, const char *value, struct error *err)
 {
     struct run_options *o = target;
@@ -190,6 +201,8 @@ static const struct option options[] = {
     {"disk", "FILE[,KEY=VALUE...]", "a disk, see below; may be repeated", set_disk},
     {"cdrom", "FILE[,KEY=VALUE...]", "a CD-ROM drive with this image in it ('': empty); may be repeated",
      set_cdrom},
+    {"floppy", "FILE", "a floppy drive with this image in it, of at most 2.88 MB; may be given twice",
+     set_floppy},
     {"memory", "SIZE", "guest memory, with K, M, G or T behind the number (512M)", set_memory},
     {"cpus", "N", "number of CPUs, 1 to 64 (1)", set_cpus},
     {"cpu", "MODEL", "CPU model, see below (x86-64-v3 if this host can)", set_cpu},

@@ -35,6 +35,7 @@
 #define PC_GSI_PIT      2
 #define PC_IRQ_KEYBOARD 1
 #define PC_IRQ_COM1     4
+#define PC_IRQ_FLOPPY   6
 #define PC_IRQ_RTC      8
 #define PC_IRQ_SCI      9
 #define PC_IRQ_MOUSE    12
@@ -45,6 +46,9 @@
         10, 10, 11, 11                                                                                       \
     }                       /* of PCI links A..D: level-triggered, shared */
 #define PC_ELCR_SECOND 0x0e /* ELCR of the second PIC: IRQ 9, 10, 11 are level-triggered */
+
+/* DMA channels. */
+#define PC_DMA_FLOPPY 2
 
 /* PCI slots on bus 0. Cards that come in any number (virtio) take the next free one from PC_SLOT_CARDS on. */
 #define PC_SLOT_HOST  0

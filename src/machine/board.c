@@ -254,6 +254,7 @@ static const struct board_device {
     {"keyboard and pointer input", input_row_create, input_row_destroy, input_row_reset},
     {"keyboard controller", i8042_row_create, i8042_row_destroy, i8042_row_reset},
     {"DMA controllers", i8237_row_create, i8237_row_destroy, i8237_row_reset},
+    {"floppy controller", floppy_row_create, floppy_row_destroy, floppy_row_reset},
     {"PCI bus", pci_bus_row_create, pci_bus_row_destroy, pci_bus_row_reset},
     {"ACPI power management", acpi_pm_row_create, acpi_pm_row_destroy, acpi_pm_row_reset},
     {"firmware configuration", fw_cfg_row_create, fw_cfg_row_destroy, fw_cfg_row_reset},

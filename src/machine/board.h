@@ -34,6 +34,7 @@ struct board {
     struct i8042 *i8042;
     struct ps2_input ps2_input;
     struct i8237 *i8237; /* both DMA controllers */
+    struct floppy *floppy;
     struct pci_bus *pci_bus;
     struct acpi_pm *acpi_pm;
     struct fw_cfg *fw_cfg;
@@ -42,7 +43,8 @@ struct board {
     struct debug_exit *debug_exit;
     struct testdev *testdev;
     struct drive *drives[MACHINE_MAX_DISKS]; /* of config.disks, same index; open before board_create */
-    size_t created;                          /* rows of the device table */
+    struct drive *floppy_drives[MACHINE_MAX_FLOPPIES]; /* likewise; NULL: no such drive */
+    size_t created;                                    /* rows of the device table */
 };
 
 /* Opens all disks' images, before board_create; closed by board_close_drives after board_destroy. Both

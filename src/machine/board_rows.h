@@ -50,6 +50,7 @@ void display_row_destroy(struct board *b);
 
 /* board_legacy.c */
 ROW_DECLARE(i8237);
+ROW_DECLARE(floppy);
 
 /* board_viewer.c */
 int typing_row_create(struct board *b, struct error *err);

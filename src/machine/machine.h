@@ -45,7 +45,7 @@ struct machine_config {
     const char *vga;  /* "std" or "none"; NULL: "std" with firmware, else "none" */
     struct machine_disk disks[MACHINE_MAX_DISKS];
     unsigned disk_count;
-    const char *floppies[MACHINE_MAX_FLOPPIES]; /* NULL: no medium */
+    const char *floppies[MACHINE_MAX_FLOPPIES]; /* NULL: no drive */
     bool rng;                                   /* virtio-rng */
     const char *type[MACHINE_MAX_TYPED];        /* see display/typing.h */
     unsigned type_count;

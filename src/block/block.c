@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-const struct block_ops *const block_formats[] = {&block_qcow2, &block_raw, NULL};
+const struct block_ops *const block_formats[] = {&block_qcow2, &block_vmdk, &block_vdi, &block_raw, NULL};
 
 const struct block_ops *block_format_find(const char *name, struct error *err)
 {
@@ -245,6 +245,30 @@ int block_discard(struct block *b, u64 offset, u64 len, struct error *err)
 {
     int r = check_write(b, offset, len, err);
     return r < 0 || !len ? r : b->ops->discard(b, offset, len, err);
+}
+
+int block_read_below(struct block *b, u64 offset, struct vector *to, u64 len, struct error *err)
+{
+    struct block *backing = b->backing;
+    u64 n = 0;
+    if (backing && offset < backing->size) {
+        n = MIN(len, backing->size - offset);
+        int r = backing->ops->read(backing, offset, to, n, err);
+        if (r < 0)
+            return r;
+    } else if (!backing && b->backing_name) {
+        return error_set(err, ENOENT, "%s: its backing file '%.200s' is not open", b->path, b->backing_name);
+    }
+    vector_zero(to, len - n);
+    return 0;
+}
+
+int block_refuse_writing(const struct block *b, struct error *err)
+{
+    return error_set(err, EROFS,
+                     "%s is a %s image, which is only read: open it read-only or with snapshot=on, or make a "
+                     "qcow2 image of it by 'ring3 image convert'",
+                     b->path, b->ops->name);
 }
 
 int block_flush(struct block *b, struct error *err)

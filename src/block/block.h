@@ -70,6 +70,8 @@ struct block_direct {
     struct block_claim claim;
 };
 
+/* A driver that has no `write` has none of write_zeroes, discard, flush and resize either, and opens only
+ * what is opened read-only. */
 struct block_ops {
     const char *name; /* the format's */
     /* Do these first bytes of a file look like one? NULL: never probed. */
@@ -109,7 +111,7 @@ struct block {
     pthread_mutex_t lock;
 };
 
-extern const struct block_ops block_raw, block_qcow2;
+extern const struct block_ops block_raw, block_qcow2, block_vmdk, block_vdi;
 
 /* All formats, NULL-terminated; raw is the last, and what nothing else is. */
 extern const struct block_ops *const block_formats[];
@@ -148,6 +150,11 @@ int block_resize(struct block *block, u64 size, struct error *err);
 int block_map(struct block *block, u64 offset, u64 len, struct block_extent *out, struct error *err);
 /* What the guest sees there, from whichever layer; never BLOCK_UNALLOCATED. */
 int block_map_chain(struct block *block, u64 offset, u64 len, struct block_extent *out, struct error *err);
+
+/* For drivers: the bytes are not in this layer. */
+int block_read_below(struct block *block, u64 offset, struct vector *to, u64 len, struct error *err);
+/* For drivers that only read. */
+int block_refuse_writing(const struct block *block, struct error *err);
 
 /* The name of a backing file as seen from the directory of the image that names it; malloc'd. */
 char *block_backing_path(const char *image, const char *backing);

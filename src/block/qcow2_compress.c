@@ -57,7 +57,7 @@ static int unpack_locked(struct qcow2 *q, u64 entry, struct error *err)
     if (!q->plain)
         q->plain = malloc(q->cluster_size);
     if (!q->packed)
-        q->packed = malloc(q->cluster_size + SECTOR_SIZE);
+        q->packed = malloc(2 * q->cluster_size); /* as much as an entry can say */
     if (!q->plain || !q->packed)
         return error_set(err, ENOMEM, "%s: no memory", q->block->path);
     int r = store_size(q->store, &end, err);

@@ -92,28 +92,11 @@ int qcow2_run(struct qcow2 *q, u64 guest, u64 len, struct run *run, struct error
 
 /* --- reading --- */
 
-static int read_below(struct qcow2 *q, u64 guest, struct vector *to, u64 len, struct error *err)
-{
-    struct block *backing = q->block->backing;
-    u64 n = 0;
-    if (backing && guest < backing->size) {
-        n = MIN(len, backing->size - guest);
-        int r = backing->ops->read(backing, guest, to, n, err);
-        if (r < 0)
-            return r;
-    } else if (!backing && q->block->backing_name) {
-        return error_set(err, ENOENT, "%s: its backing file '%.200s' is not open", q->block->path,
-                         q->block->backing_name);
-    }
-    vector_zero(to, len - n);
-    return 0;
-}
-
 static int read_run(struct qcow2 *q, u64 guest, const struct run *run, struct vector *to, struct error *err)
 {
     switch (run->kind) {
     case RUN_UNALLOCATED:
-        return read_below(q, guest, to, run->len, err);
+        return block_read_below(q->block, guest, to, run->len, err);
     case RUN_ZERO:
     case RUN_ZERO_ALLOCATED:
         vector_zero(to, run->len);

@@ -45,7 +45,7 @@ static void find_live_flags(struct translation *t)
     t->live[t->count] = live;
     for (unsigned i = t->count; i-- > 0;) {
         const struct insn_info *info = t->insn[i].info;
-        if (lower_find(t->j->v, &t->insn[i]))
+        if (lower_find(t, i))
             live = (live & ~(info->flags_write & ~info->flags_undef)) | (info->flags_read & FLAGS_ARITH);
         else
             live = FLAGS_ARITH;
@@ -86,8 +86,7 @@ static void lower_step_here(struct translation *t, unsigned i)
 
 static void lower_one(struct translation *t, unsigned i)
 {
-    const struct insn *insn = &t->insn[i];
-    lower_fn lower = lower_find(t->j->v, insn);
+    lower_fn lower = lower_find(t, i);
     unsigned tails = t->tails;
     if (lower && lower(t, i))
         tails_resume(t, tails, i);
@@ -121,8 +120,7 @@ static void trace(const struct translation *t, const u8 *start)
     struct log *log = t->j->v->vm->log;
     char text[128];
     for (unsigned i = 0; i < t->count; i++)
-        log_write(log, "jit", "%016llx%s %s", (unsigned long long)t->rip[i],
-                  lower_find(t->j->v, &t->insn[i]) ? " " : "*",
+        log_write(log, "jit", "%016llx%s %s", (unsigned long long)t->rip[i], lower_find(t, i) ? " " : "*",
                   insn_format(text, sizeof text, &t->insn[i], t->rip[i]));
     log_write(log, "jit", "  -> %p", (const void *)t->b->poll);
     trace_hex(log, start, t->e.p);
@@ -131,7 +129,7 @@ static void trace(const struct translation *t, const u8 *start)
 /* One instruction that is the interpreter's anyhow. */
 static bool is_interpreters(const struct translation *t)
 {
-    return t->count == 1 && ends_block(&t->insn[0]) && !lower_find(t->j->v, &t->insn[0]);
+    return t->count == 1 && ends_block(&t->insn[0]) && !lower_find(t, 0);
 }
 
 /* False: nothing that could be kept. */
@@ -163,6 +161,7 @@ struct block *block_translate(struct jit *j, const u8 *hva, unsigned mode)
     t.code32 = mode & MODE_32;
     t.link = &j->link[j->link_count];
     t.groups = 0;
+    t.vectors = t.avx = false;
     t.b->hva = hva;
     if (!translate(&t, hva)) {
         cache_unblock(j, t.b);

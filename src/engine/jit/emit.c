@@ -177,10 +177,18 @@ static void emit_inc_dec(struct emitter *e, const struct insn *insn, unsigned ho
     emit_u8(e, 0xc0 | (insn->opcode & 8) | (host & 7));
 }
 
-/* 64-bit registers: outside 64-bit mode VEX.W does not ask for them. */
+/* W as it counts: outside 64-bit mode it does not select 64-bit general registers, though the host would
+ * obey. */
 static bool is_wide(const struct insn *insn)
 {
-    return insn->w && (insn->mode & DECODE_BITS) == DECODE_64;
+    if (!insn->w || (insn->mode & DECODE_BITS) == DECODE_64)
+        return insn->w;
+    if (insn->info->klass == CLASS_INT || (insn->info->gpr_read | insn->info->gpr_write))
+        return false;
+    for (unsigned i = 0; i < insn->nopnds; i++)
+        if (insn_opnd_is_gpr(insn, i))
+            return false;
+    return true;
 }
 
 bool emit_can_recode(const struct insn *insn)
@@ -202,6 +210,10 @@ bool emit_can_recode(const struct insn *insn)
                 return false;
             break;
         case OPND_IMM:
+            break;
+        case OPND_VEC:
+            if (o->reg > 15)
+                return false;
             break;
         default:
             return false;
@@ -225,9 +237,9 @@ static struct fields fields_of(const struct insn *insn, const struct recode *r)
             f.rm = r->mem;
             continue;
         }
-        if (o->kind != OPND_GPR)
+        if (o->kind != OPND_GPR && o->kind != OPND_VEC)
             continue;
-        if (o->size == 1 && r->host[i] >= 4 && !o->high)
+        if (o->kind == OPND_GPR && o->size == 1 && r->host[i] >= 4 && !o->high)
             f.force_rex = true; /* SPL, BPL, SIL, DIL */
         switch (insn_opnd_field(insn, i)) {
         case FIELD_REG:
@@ -280,7 +292,9 @@ static void emit_immediate(struct emitter *e, const struct insn *insn)
     if (insn->encoding == ENC_LEGACY && insn->map == 0 && (insn->opcode & 0xfc) == 0xd0)
         return; /* shifts by 1 */
     for (unsigned i = 0; i < insn->nopnds; i++)
-        if (insn->opnd[i].kind == OPND_IMM)
+        if (insn_opnd_field(insn, i) == FIELD_IS4)
+            emit_u8(e, (unsigned)insn->opnd[i].reg << 4 | (insn->imm & 15));
+        else if (insn->opnd[i].kind == OPND_IMM)
             emit_bytes(e, &insn->imm, insn->opnd[i].size);
 }
 

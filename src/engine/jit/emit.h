@@ -56,8 +56,8 @@ u8 *emit_branch(struct emitter *e, unsigned opcode);
 void emit_aim(u8 *site, s64 to_exec, const u8 *target);
 void emit_jump_to(struct emitter *e, unsigned opcode, const u8 *target);
 
-/* The instruction again, with other registers: host[i] is operand i's (if a GPR; AH..BH are 4..7, which no
- * other operand may then need a REX prefix beside), memory is [mem + disp]. */
+/* The instruction again, with other registers: host[i] is operand i's (if a GPR or vector register; AH..BH
+ * are 4..7, which no other operand may then need a REX prefix beside), memory is [mem + disp]. */
 struct recode {
     u8 host[5];
     u8 mem;

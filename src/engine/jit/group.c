@@ -193,7 +193,7 @@ void groups_find(struct translation *t)
             t->slot[i][slot].group = GROUP_NONE;
         if (t->b->mode & MODE_PLAIN)
             continue;
-        if (lower_find(t->j->v, &t->insn[i])) {
+        if (lower_find(t, i)) {
             add_operand(&k, i);
             add_stack(&k, i);
             track_writes(&k, i);

@@ -66,10 +66,14 @@ enum jit_word {
     WORD_MODE,  /* what a RIP is xor-ed with to look it up: the mode's part of the key */
     WORD_LIMIT, /* [SREG_COUNT], outside 64-bit mode: the first offset behind the segment; 0 if not plain data
                  */
-    WORD_RING_TOP = WORD_LIMIT + SREG_COUNT, /* [2]: supervisor's, user's: byte offset of the newest entry */
-    WORD_RING = WORD_RING_TOP + 2,           /* [2][RING_COUNT] struct jit_return */
-    WORD_GROUP = WORD_RING + 2 * 2 * 16,     /* [GROUP_MAX] */
-    WORD_COUNT = WORD_GROUP + GROUP_MAX,
+    WORD_RING_TOP = WORD_LIMIT + SREG_COUNT,  /* [2]: supervisor's, user's: byte offset of the newest entry */
+    WORD_RING = WORD_RING_TOP + 2,            /* [2][RING_COUNT] struct jit_return */
+    WORD_GROUP = WORD_RING + 2 * 2 * 16,      /* [GROUP_MAX] */
+    WORD_VECTOR_OFF = WORD_GROUP + GROUP_MAX, /* 0: the vector registers and MXCSR are the host's */
+    WORD_HOST_MXCSR,
+    WORD_SSE_USED, /* 1: to be noted in XINUSE */
+    WORD_AVX_USED,
+    WORD_COUNT,
 };
 _Static_assert(WORD_COUNT <= ARRAY_LEN(((struct vcpu *)0)->engine_words), "engine_words");
 
@@ -87,6 +91,8 @@ enum jit_mode {
     MODE_DS = BIT(2),   /* 32-bit code: the segment is not flat, its limit and base count */
     MODE_ES = BIT(3),
     MODE_SS = BIT(4),
+    MODE_SSE = BIT(5), /* SSE is enabled and cannot raise; AVX too */
+    MODE_AVX = BIT(6),
     MODE_PLAIN = BIT(7), /* of a block only: its accesses are checked one by one (group.c) */
 };
 #define AT_WORD(w)        ((u32)offsetof(struct vcpu, engine_words) + 8u * (w))
@@ -150,7 +156,7 @@ struct jit_jump {
 };
 
 struct jit_thunks {
-    const u8 *enter, *exit, *exit_t0, *exit_zero, *link, *step, *lookup;
+    const u8 *enter, *exit, *exit_t0, *exit_zero, *link, *step, *lookup, *vectors_load, *vectors_store;
 };
 
 #define BUCKET_BITS 15

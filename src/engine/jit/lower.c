@@ -2,6 +2,7 @@
  */
 #include "engine/jit/lower.h"
 #include "engine/jit/lower_alu.h"
+#include "engine/jit/lower_vector.h"
 
 static bool lower_nothing(struct translation *t, unsigned i)
 {
@@ -47,10 +48,14 @@ static const lower_fn table[INSN_COUNT] = {
     [INSN_RET] = lower_ret,
 };
 
-lower_fn lower_find(const struct vcpu *v, const struct insn *insn)
+lower_fn lower_find(const struct translation *t, unsigned i)
 {
+    const struct vcpu *v = t->j->v;
+    const struct insn *insn = &t->insn[i];
     const struct insn_info *info = insn->info;
     if (!cpu_has(v, info->feature) || !cpu_has(v, info->feature2))
         return NULL;
+    if (!table[insn->id] && vector_is_native(insn, t->b->mode))
+        return lower_vector;
     return table[insn->id];
 }

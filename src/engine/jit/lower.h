@@ -61,13 +61,15 @@ struct translation {
     struct slot slot[BLOCK_MAX][SLOT_COUNT];
     s64 start[BLOCK_MAX][GROUP_MAX]; /* of the group, relative to its register behind the instruction */
     bool code32;
+    bool vectors; /* the code so far has loaded the vector registers; has noted that AVX is in use */
+    bool avx;
     bool ended; /* the last instruction has left the block */
     struct tail tail[TAIL_MAX];
 };
 
 /* Lowers instruction `i`. False, with nothing emitted: the interpreter's. */
 typedef bool (*lower_fn)(struct translation *t, unsigned i);
-lower_fn lower_find(const struct vcpu *v, const struct insn *insn);
+lower_fn lower_find(const struct translation *t, unsigned i);
 
 /* lower_mem.c: a memory operand. */
 struct address {
@@ -89,6 +91,9 @@ void lower_ea(struct translation *t, unsigned i, const struct address *a, unsign
  * on. */
 s32 lower_access(struct translation *t, unsigned i, const struct address *a, unsigned size, bool write,
                  enum tail_kind kind);
+/* Likewise, at a multiple of `align`. */
+s32 lower_access_aligned(struct translation *t, unsigned i, const struct address *a, unsigned size,
+                         unsigned align, bool write);
 /* Do the base (and, in 32-bit code, the limit) of the segment count? */
 bool segment_counts(const struct translation *t, unsigned seg);
 void groups_find(struct translation *t);

@@ -47,6 +47,8 @@ static bool choose_registers(const struct insn *insn, struct recode *r, struct t
 {
     for (unsigned n = 0; n < insn->nopnds; n++) {
         const struct opnd *o = &insn->opnd[n];
+        if (o->kind == OPND_VEC)
+            r->host[n] = o->reg;
         if (o->kind != OPND_GPR)
             continue;
         r->host[n] = jit_host_of[o->reg];
@@ -63,7 +65,7 @@ static bool memory_size_ok(unsigned size)
     return size == 1 || size == 2 || size == 4 || size == 8;
 }
 
-bool lower_same(struct translation *t, unsigned i)
+bool lower_aligned(struct translation *t, unsigned i, unsigned align)
 {
     const struct insn *insn = &t->insn[i];
     const struct opnd *m = insn_mem_opnd(insn);
@@ -71,11 +73,11 @@ bool lower_same(struct translation *t, unsigned i)
     struct recode r = {.mem = T1};
     if (m && !address_is_simple(t, i))
         return false;
-    if (!emit_can_recode(insn) || !choose_registers(insn, &r, &x) || (m && !memory_size_ok(m->size)))
+    if (!emit_can_recode(insn) || !choose_registers(insn, &r, &x))
         return false;
     if (m) {
         struct address a = address_of(t, i);
-        r.disp = lower_access(t, i, &a, m->size, m->access & ACCESS_W, TAIL_STEP);
+        r.disp = lower_access_aligned(t, i, &a, m->size, align, m->access & ACCESS_W);
     }
     for (unsigned n = 0; n < x.count && n < ARRAY_LEN(temp_host); n++)
         if (x.load[n])
@@ -85,6 +87,12 @@ bool lower_same(struct translation *t, unsigned i)
         if (x.store[n])
             lower_write(t, x.guest[n], temp_host[n]);
     return true;
+}
+
+bool lower_same(struct translation *t, unsigned i)
+{
+    const struct opnd *m = insn_mem_opnd(&t->insn[i]);
+    return (!m || memory_size_ok(m->size)) && lower_aligned(t, i, 1);
 }
 
 /* A bit offset in a register reaches beyond the memory operand. */

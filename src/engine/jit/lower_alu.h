@@ -6,6 +6,7 @@
 
 /* Any operands in any registers, memory checked by its access: nearly everything. */
 bool lower_same(struct translation *t, unsigned i);
+bool lower_aligned(struct translation *t, unsigned i, unsigned align); /* memory that must be aligned */
 bool lower_bit_test(struct translation *t, unsigned i);
 bool lower_cmpxchg(struct translation *t, unsigned i);
 bool lower_mov(struct translation *t, unsigned i);

@@ -221,6 +221,25 @@ s32 lower_access(struct translation *t, unsigned i, const struct address *a, uns
     return 0;
 }
 
+s32 lower_access_aligned(struct translation *t, unsigned i, const struct address *a, unsigned size,
+                         unsigned align, bool write)
+{
+    s32 disp = lower_access(t, i, a, size, write, TAIL_STEP);
+    bool save = t->live[i] != 0;
+    if (align == 1)
+        return disp;
+    /* Host pages are as aligned as guest pages. */
+    if (save)
+        lower_flags_save(t);
+    emit_lea(&t->e, T0, T1, HOST_NONE, 0, disp, true);
+    EMIT(&t->e, "\x41\xf6\xc2"); /* test r10b, imm8 */
+    emit_u8(&t->e, align - 1);
+    tail_add(t, emit_branch(&t->e, 0x0f85), TAIL_STEP, i, save);
+    if (save)
+        lower_flags_restore(t);
+    return disp;
+}
+
 void tail_add(struct translation *t, u8 *site, enum tail_kind kind, unsigned index, bool flags_saved)
 {
     if (t->tails == ARRAY_LEN(t->tail)) {

@@ -1,6 +1,7 @@
 /* The translator as an engine: the run loop between translated code and the interpreter. */
 #include <stdlib.h>
 #include "cpu/ctrl.h"
+#include "cpu/xstate.h"
 #include "engine/interp/interp.h"
 #include "engine/jit/jit.h"
 #include "engine/jit/track.h"
@@ -44,6 +45,8 @@ static bool is_translatable(const struct vcpu *v)
            (cpu_is_protected(v) && (v->seg[CS].attr & SEG_DB) && v->stack32 && is_flat(&v->seg[CS]));
 }
 
+#define XCR0_FOR_AVX (BIT(XSTATE_SSE) | BIT(XSTATE_AVX))
+
 #define CONTEXT_GLOBAL BIT(30)
 #define CONTEXT_EPOCHS BIT(18)
 
@@ -63,13 +66,31 @@ static void update_context(struct jit *j)
     *(u32 *)&v->engine_words[WORD_GLOBAL] = CONTEXT_GLOBAL | epoch << 12;
 }
 
+/* MXCSR: all exceptions masked, no misaligned mode. */
+static unsigned vector_mode(const struct vcpu *v)
+{
+    if ((v->cr0 & (CR0_EM | CR0_TS)) || !(v->cr4 & CR4_OSFXSR) || (v->fpu.mxcsr & ~0xe07fu) != 0x1f80)
+        return 0;
+    bool avx = (v->cr4 & CR4_OSXSAVE) && (v->xcr0 & XCR0_FOR_AVX) == XCR0_FOR_AVX;
+    return MODE_SSE | (avx ? MODE_AVX : 0);
+}
+
+/* Translated code has used vector registers. */
+static void note_vectors(struct vcpu *v)
+{
+    if (likely(!v->engine_words[WORD_SSE_USED]))
+        return;
+    v->fpu.xinuse |= BIT(XSTATE_SSE) | (v->engine_words[WORD_AVX_USED] ? BIT(XSTATE_AVX) : 0);
+    v->engine_words[WORD_SSE_USED] = v->engine_words[WORD_AVX_USED] = 0;
+}
+
 void jit_update_words(struct vcpu *v)
 {
     struct jit *j = v->engine;
     j->translatable = is_translatable(v);
     if (!j->translatable)
         return;
-    j->mode = (u8)((v->code64 ? 0 : update_segments(v)) | (v->cpl == 3 ? MODE_USER : 0));
+    j->mode = (u8)((v->code64 ? 0 : update_segments(v)) | (v->cpl == 3 ? MODE_USER : 0) | vector_mode(v));
     v->engine_words[WORD_MODE] = cache_key(0, j->mode);
     v->engine_words[WORD_TLB] = (u64)(uintptr_t)&v->tlb[v->mmu_index];
     update_context(j);
@@ -109,6 +130,7 @@ bool jit_step(struct vcpu *v, u32 id_len)
     u64 next = v->rip + (id_len & 0xff);
     unsigned mode = j->mode;
     j->fallback[id_len >> 8]++;
+    note_vectors(v);
     if (!interp_step(v)) {
         /* Shut down: the run loop finds it again. */
         v->activity = ACTIVITY_SHUTDOWN;
@@ -191,6 +213,7 @@ static void enter(struct jit *j, struct block *b)
     j->v->engine_words[WORD_ENTRY] = (u64)(uintptr_t)b->poll;
     j->entered++;
     ((void (*)(void))(uintptr_t)j->thunk.enter)();
+    note_vectors(j->v);
 }
 
 static bool step(struct jit *j)
@@ -278,6 +301,13 @@ static void vcpu_destroy_jit(struct vcpu *v)
     v->engine = NULL;
 }
 
+static void words_init(struct vcpu *v, const struct jit *j)
+{
+    v->engine_words[WORD_JUMPS] = (u64)(uintptr_t)j->jump;
+    v->engine_words[WORD_VECTOR_OFF] = 1;
+    v->engine_words[WORD_HOST_MXCSR] = 0x1f80;
+}
+
 static int vcpu_create_jit(struct vcpu *v, struct error *err)
 {
     struct jit *j = calloc(1, sizeof *j);
@@ -293,10 +323,9 @@ static int vcpu_create_jit(struct vcpu *v, struct error *err)
     if (rc)
         vcpu_destroy_jit(v);
     else
-        v->engine_words[WORD_JUMPS] = (u64)(uintptr_t)j->jump;
+        words_init(v, j);
     return rc;
 }
-
 static void stats_fallbacks(const struct jit *j, void (*line)(void *opaque, const char *text), void *opaque)
 {
     bool shown[INSN_COUNT] = {false};

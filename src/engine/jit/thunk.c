@@ -1,6 +1,7 @@
 /* The code that every translation shares: into and out of translated code, the interpreter's step, the
  * lookup. */
-#include "engine/jit/jit.h"
+#include "engine/interp/stub.h"
+#include "engine/jit/lower_vector.h"
 
 const u8 jit_host_of[16] = {
     [RAX] = RAX, [RCX] = RCX, [RDX] = RDX, [RBX] = RBX,      [RSP] = HOST_SP,   [RBP] = RBP,
@@ -21,6 +22,15 @@ static void emit_spill(struct emitter *e)
     emit_u32(e, (u32)~FLAGS_ARITH);
     EMIT(e, "\x48\x09\xc1"); /* or rcx, rax */
     emit_gs_store(e, RCX, AT_RFLAGS);
+}
+
+/* cmp dword gs:[...], 1; je over; call */
+static void emit_vectors_store(struct jit *j, struct emitter *e)
+{
+    EMIT(e, "\x65\x83\x3c\x25");
+    emit_u32(e, AT_WORD(WORD_VECTOR_OFF));
+    EMIT(e, "\x01\x74\x05");
+    emit_jump_to(e, 0xe8, j->thunk.vectors_store);
 }
 
 static void emit_reload(struct emitter *e)
@@ -63,6 +73,7 @@ static void emit_exits(struct jit *j, struct emitter *e)
     emit_aim(over, e->to_exec, emit_here(e));
     j->thunk.exit = emit_here(e); /* v->rip is set */
     emit_spill(e);
+    emit_vectors_store(j, e);
 }
 
 /* Called; T0: instruction id << 8 | length, v->rip is the instruction's. Returns if the next one follows. */
@@ -70,12 +81,16 @@ static void emit_step(struct jit *j, struct emitter *e, const u8 *leave)
 {
     j->thunk.step = emit_here(e);
     emit_spill(e);
+    emit_gs_load(e, RBX, AT_WORD(WORD_VECTOR_OFF));
+    emit_vectors_store(j, e);
     EMIT(e, "\x48\x83\xec\x08\x44\x89\xd6"); /* sub rsp, 8; mov esi, r10d */
     emit_mov_imm(e, RDI, (u64)(uintptr_t)j->v);
     emit_mov_imm(e, RAX, (u64)(uintptr_t)jit_step);
     EMIT(e, "\xff\xd0\x48\x83\xc4\x08\x84\xc0\x75\x09"); /* call rax; add rsp, 8; test al, al; jnz +9 */
     EMIT(e, "\x48\x83\xc4\x08");                         /* add rsp, 8 */
     emit_jump_to(e, 0xe9, leave);
+    EMIT(e, "\x85\xdb\x75\x05"); /* test ebx, ebx; jnz +5 */
+    emit_jump_to(e, 0xe8, j->thunk.vectors_load);
     emit_reload(e);
     EMIT(e, "\xc3");
 }
@@ -143,6 +158,7 @@ static void emit_lookup(struct jit *j, struct emitter *e)
 
 void thunks_emit(struct jit *j, struct emitter *e)
 {
+    vectors_emit_thunks(j, e, j->v->native->vector_bytes);
     emit_enter(j, e);
     emit_exits(j, e);
     const u8 *leave = emit_leave(e);

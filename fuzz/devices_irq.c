@@ -11,6 +11,7 @@
 #include "devices/timer/hpet.h"
 #include "devices/timer/pit.h"
 #include "devices/timer/rtc.h"
+#include "input.h"
 
 #define CPUS 2
 
@@ -32,19 +33,6 @@ struct world {
     s64 tsc_offset;
 };
 
-struct input {
-    const u8 *data;
-    size_t left;
-};
-
-static u64 take(struct input *in, unsigned size)
-{
-    u64 value = 0;
-    for (unsigned i = 0; i < size && in->left; i++, in->left--)
-        value |= (u64)*in->data++ << (8 * i);
-    return value;
-}
-
 static s64 tsc_offset(void *cpu)
 {
     return ((struct world *)cpu)->tsc_offset;
@@ -53,12 +41,6 @@ static s64 tsc_offset(void *cpu)
 static int extint(void *pic)
 {
     return pic_ack(pic);
-}
-
-static void must(bool ok)
-{
-    if (!ok)
-        abort();
 }
 
 static void world_create_timers(struct world *w, const struct device_env *env)

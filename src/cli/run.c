@@ -165,6 +165,22 @@ static int set_testdev(void *target, const char *value, struct error *err)
     return 0;
 }
 
+static int set_iommu(void *target, const char *value, struct error *err)
+{
+    struct run_options *o = target;
+    if (strcmp(value, "intel") && strcmp(value, "none"))
+        return error_set(err, EINVAL, "unknown remapping unit '%s'; there are intel and none", value);
+    o->machine.iommu = !strcmp(value, "intel");
+    return 0;
+}
+
+static int set_edu(void *target, const char *value, struct error *err)
+{
+    struct run_options *o = target;
+    o->machine.edu = true;
+    return 0;
+}
+
 static int set_trace(void *target, const char *value, struct error *err)
 {
     struct run_options *o = target;
@@ -215,6 +231,8 @@ static const struct option options[] = {
      "a debug-exit device: a write of v to PORT, such as 0xf4, ends\nring3 with status (v<<1)|1",
      set_exit_port},
     {"testdev", NULL, "add the device that bare-metal test images use (pc-testdev)", set_testdev},
+    {"edu", NULL, "add QEMU's educational PCI device (edu)", set_edu},
+    {"iommu", "KIND", "DMA and interrupt remapping: intel (VT-d) or none (none)", set_iommu},
     {"trace", "TOPICS", "log these topics to stderr, separated by commas (see below)", set_trace},
     {"stats", NULL, "print counters to stderr when the guest has ended", set_stats},
     {0},

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/bytes.h"
+#include "firmware/pci_setup.h"
 #include "firmware/platform.h"
 
 #define PACKED __attribute__((packed))
@@ -349,5 +350,6 @@ int firmware_setup(struct mem_space *mem, const struct firmware_config *config, 
 {
     write_bda(mem);
     port_write(mem, 0x4d1, 1, PC_ELCR_SECOND);
+    pci_setup(mem);
     return acpi_tables_write(mem, config, rsdp, err);
 }

@@ -56,6 +56,7 @@
 #define PC_SLOT_VGA   2
 #define PC_SLOT_AHCI  3
 #define PC_SLOT_CARDS 4
+#define PC_SLOT_EDU   31
 
 /* SLP_TYP of S5 (PM1 control, \_S5). */
 #define PC_SLP_TYP_S5 0

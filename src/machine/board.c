@@ -11,6 +11,7 @@
 #include "devices/char/i8042.h"
 #include "devices/char/uart.h"
 #include "devices/debug/debug_exit.h"
+#include "devices/debug/edu.h"
 #include "devices/debug/testdev.h"
 #include "devices/dma/i8237.h"
 #include "devices/irq/ioapic.h"
@@ -69,6 +70,7 @@ CHIP_DESTROY(static, input)
 CHIP_DESTROY_RESET(static, uart)
 CHIP_DESTROY(static, debug_exit)
 CHIP_DESTROY_RESET(static, testdev)
+CHIP_DESTROY_RESET(static, edu)
 
 static int lapic_bus_row_create(struct board *b, struct error *err)
 {
@@ -122,7 +124,7 @@ static int pic_row_create(struct board *b, struct error *err)
 
 static int ioapic_row_create(struct board *b, struct error *err)
 {
-    struct ioapic_config config = {.bus = b->lapic_bus, .sink = lapic_bus_msi(b->lapic_bus)};
+    struct ioapic_config config = {.bus = b->lapic_bus, .sink = board_msi(b), .remapping = b->vtd};
     return ioapic_create(&b->ioapic, &b->env, &config, err);
 }
 
@@ -130,7 +132,7 @@ static int hpet_row_create(struct board *b, struct error *err)
 {
     struct hpet_config config = {
         .legacy = {board_isa_irq(b, PC_IRQ_PIT), board_isa_irq(b, PC_IRQ_RTC)},
-        .msi = lapic_bus_msi(b->lapic_bus),
+        .msi = board_msi(b),
     };
     for (unsigned pin = HPET_FIRST_PIN; pin < IOAPIC_PINS; pin++) {
         config.pin[pin] = ioapic_line(b->ioapic, pin);
@@ -234,6 +236,11 @@ static int testdev_row_create(struct board *b, struct error *err)
     return testdev_create(&b->testdev, &b->env, lines, err);
 }
 
+static int edu_row_create(struct board *b, struct error *err)
+{
+    return b->machine->config.edu ? edu_create(&b->edu, &b->env, b->pci_bus, PC_SLOT_EDU, err) : 0;
+}
+
 /* --- the table -------------------------------------------------------------------------------------- */
 
 /* In the order of creation and reset; destroyed backwards. `reset` and `destroy` may be NULL. */
@@ -247,6 +254,7 @@ static const struct board_device {
     {"APIC bus", lapic_bus_row_create, lapic_bus_row_destroy, NULL},
     {"local APICs", apics_create, apics_destroy, apics_reset},
     {"8259 interrupt controllers", pic_row_create, pic_row_destroy, pic_row_reset},
+    {"DMA and interrupt remapping", vtd_row_create, vtd_row_destroy, vtd_row_reset},
     {"IOAPIC", ioapic_row_create, ioapic_row_destroy, ioapic_row_reset},
     {"HPET", hpet_row_create, hpet_row_destroy, hpet_row_reset},
     {"8254 timer", pit_row_create, pit_row_destroy, pit_row_reset},
@@ -264,6 +272,7 @@ static const struct board_device {
     {"COM1", uart_row_create, uart_row_destroy, uart_row_reset},
     {"exit port", debug_exit_row_create, debug_exit_row_destroy, NULL},
     {"test device", testdev_row_create, testdev_row_destroy, testdev_row_reset},
+    {"edu", edu_row_create, edu_row_destroy, edu_row_reset},
 };
 
 int board_create(struct board *b, struct machine *m, struct error *err)

@@ -35,6 +35,7 @@ struct board {
     struct ps2_input ps2_input;
     struct i8237 *i8237; /* both DMA controllers */
     struct floppy *floppy;
+    struct vtd *vtd; /* NULL: no remapping unit */
     struct pci_bus *pci_bus;
     struct acpi_pm *acpi_pm;
     struct fw_cfg *fw_cfg;
@@ -42,6 +43,7 @@ struct board {
     struct display *display;
     struct debug_exit *debug_exit;
     struct testdev *testdev;
+    struct edu *edu;
     struct drive *drives[MACHINE_MAX_DISKS]; /* of config.disks, same index; open before board_create */
     struct drive *floppy_drives[MACHINE_MAX_FLOPPIES]; /* likewise; NULL: no such drive */
     size_t created;                                    /* rows of the device table */

@@ -1,9 +1,11 @@
 /* The chip set: RAM, the PCI bus with its bridges, power management. */
 #include "devices/acpi/acpi_pm.h"
 #include "devices/irq/lapic.h"
+#include "devices/iommu/vtd.h"
 #include "devices/pci/pci.h"
 #include "machine/board_rows.h"
 
+CHIP_DESTROY_RESET(, vtd)
 CHIP_DESTROY_RESET(, pci_bus)
 CHIP_DESTROY_RESET(, acpi_pm)
 
@@ -47,10 +49,22 @@ void ram_row_destroy(struct board *b)
 }
 /* --- the PCI bus -------------------------------------------------------------------------------------- */
 
+int vtd_row_create(struct board *b, struct error *err)
+{
+    return b->machine->config.iommu ? vtd_create(&b->vtd, &b->env, b->lapic_bus, err) : 0;
+}
+
+struct msi_sink board_msi(struct board *b)
+{
+    return b->vtd ? vtd_msi(b->vtd) : lapic_bus_msi(b->lapic_bus);
+}
+
 int pci_bus_row_create(struct board *b, struct error *err)
 {
     static const u8 link_irqs[PC_PCI_LINKS] = PC_PCI_LINK_IRQS;
-    struct pci_bus_config config = {.reset = board_reset_line(b), .msi = lapic_bus_msi(b->lapic_bus)};
+    struct pci_bus_config config = {.reset = board_reset_line(b), .msi = board_msi(b)};
+    if (b->vtd)
+        config.iommu = vtd_iommu(b->vtd);
     for (unsigned i = 0; i < PC_PCI_LINKS; i++)
         config.links[i] = board_isa_irq(b, link_irqs[i]);
     return pci_bus_create(&b->pci_bus, &b->env, &config, err);

@@ -15,6 +15,8 @@
 
 /* ISA interrupt n: the PIC's and the IOAPIC's pins. */
 struct irq_line board_isa_irq(struct board *b, unsigned irq);
+/* Where interrupt messages of functions and chips go. */
+struct msi_sink board_msi(struct board *b);
 /* A device asks for a reset of the machine. */
 struct reset_line board_reset_line(struct board *b);
 
@@ -41,6 +43,7 @@ struct reset_line board_reset_line(struct board *b);
 /* board_chipset.c */
 int ram_row_create(struct board *b, struct error *err);
 void ram_row_destroy(struct board *b);
+ROW_DECLARE(vtd);
 ROW_DECLARE(pci_bus);
 ROW_DECLARE(acpi_pm);
 

@@ -56,6 +56,8 @@ struct machine_config {
     unsigned timeout;                           /* seconds; 0: none */
     int exit_port;                              /* isa-debug-exit; -1: none */
     bool testdev;                               /* pc-testdev */
+    bool iommu;                                 /* an Intel VT-d remapping unit */
+    bool edu;                                   /* QEMU's edu PCI device */
     u64 trace_topics;                           /* bit per enum trace_topic */
 };
 

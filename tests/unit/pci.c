@@ -88,8 +88,10 @@ static void test_mechanism(void)
     CHECK_EQ(port_read(r.f.mem, 0xcfc, 4), 0xffffffff);
     port_write(r.f.mem, 0xcf8, 4, 0x81000000); /* register 100h */
     CHECK_EQ(port_read(r.f.mem, 0xcfc, 4), 0xffffffff);
-    port_write(r.f.mem, 0xcf8, 4, 0x80000003); /* the low bits do not exist */
-    CHECK_EQ(port_read(r.f.mem, 0xcf8, 4), 0x80000000);
+    port_write(r.f.mem, 0xcf8, 4, 0x80000002); /* the low bits select bytes too */
+    CHECK_EQ(port_read(r.f.mem, 0xcfc, 2), 0x1237);
+    CHECK_EQ(port_read(r.f.mem, 0xcfe, 2), 0x1237);
+    CHECK_EQ(port_read(r.f.mem, 0xcfc, 4), 0x12378086); /* a doubleword stays one */
     cfg_write(&r, 0, 0, 4, 0); /* read-only */
     CHECK_EQ(cfg(&r, 0, 0, 4), 0x12378086);
     rig_finish(&r);

@@ -9,8 +9,9 @@
 #define PORT_DATA    0xcfc
 
 /* CONFADD (82441FX data sheet 3.2.1). Bits 27:24 are AMD's extended register number: kept, but nobody has
- * them. */
-enum address_bit { ADDRESS_EXTENDED = 0xf << 24, ADDRESS_KEPT = 0x0ffffffc };
+ * them. Bits 1:0, which the data sheet reserves, select bytes as the data port's do, like in QEMU's bridge:
+ * guests that write them want that. */
+enum address_bit { ADDRESS_EXTENDED = 0xf << 24, ADDRESS_KEPT = 0x0fffffff };
 #define ADDRESS_ENABLE BIT(31)
 
 /* RC, the reset control register at CF9h (82371SB data sheet 2.5.6). */
@@ -88,13 +89,21 @@ static bool address_is_ours(const struct pci_bus *bus)
            bits_get(bus->address, 23, 16) == 0;
 }
 
+/* The register that an access of `size` bytes at `offset` of the data port is for; it does not leave its
+ * doubleword. */
+static unsigned address_register(const struct pci_bus *bus, u64 offset, unsigned size)
+{
+    unsigned byte = (bus->address & 3) | (unsigned)offset;
+    return (bus->address & 0xfc) + (byte + size <= 4 ? byte : (unsigned)offset);
+}
+
 static u64 data_read(void *dev, u64 offset, unsigned size)
 {
     struct pci_bus *bus = dev;
     if (!address_is_ours(bus))
         return MASK(8 * size);
     return pci_config_read(bus, bits_get(bus->address, 15, 11), bits_get(bus->address, 10, 8),
-                           (bus->address & 0xfc) + (unsigned)offset, size);
+                           address_register(bus, offset, size), size);
 }
 
 static void data_write(void *dev, u64 offset, unsigned size, u64 value)
@@ -102,7 +111,7 @@ static void data_write(void *dev, u64 offset, unsigned size, u64 value)
     struct pci_bus *bus = dev;
     if (address_is_ours(bus))
         pci_config_write(bus, bits_get(bus->address, 15, 11), bits_get(bus->address, 10, 8),
-                         (bus->address & 0xfc) + (unsigned)offset, size, (u32)value);
+                         address_register(bus, offset, size), size, (u32)value);
 }
 
 static const struct io_ops data_ops = {.read = data_read, .write = data_write, .max_size = 4};

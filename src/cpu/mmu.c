@@ -168,7 +168,7 @@ static void target_write(struct vcpu *v, const struct target *t, unsigned size, 
             mem_code_written(v->vm->mem, t->host, size);
     } else if (t->kind == TARGET_APIC) {
         apic_access(v, t->gpa, size, true, value);
-    } else if (t->kind == TARGET_IO) {
+    } else {
         mem_write(v->vm->mem, t->gpa, size, value);
     }
 }

@@ -66,9 +66,9 @@ static bool pte_set(struct vcpu *v, struct path *path, struct pte *pte, u64 bits
         return true;
     if (!pte->host) {
         struct mem_page page = mmu_page(v, pte->gpa);
-        if (page.kind == MEM_IO)
+        if (page.kind != MEM_NONE)
             mem_write(v->vm->mem, pte->gpa, path->wide ? 8 : 4, want);
-        return true; /* ROM or nothing: the write is lost, as on the bus */
+        return true; /* nothing may have come of it, as on the bus */
     }
     bool ok;
     if (path->wide) {

@@ -376,7 +376,7 @@ void mem_write(struct mem_space *space, u64 gpa, unsigned size, u64 value)
                 mem_write(space, gpa + i, 1, value >> (i * 8));
             return;
         }
-        if (!f.region || f.region->kind == MEM_ROM)
+        if (!f.region || (f.region->kind == MEM_ROM && !f.region->ops))
             return;
         if (f.region->kind == MEM_RAM) {
             store_le(region_hva(&f), size, value);
@@ -420,7 +420,7 @@ void mem_write_bytes(struct mem_space *space, u64 gpa, const void *buf, size_t l
         if (n && found_is(&f, MEM_RAM)) {
             memcpy(region_hva(&f), in, n);
             mark_found_dirty(space, &f, n);
-        } else if (!n || found_is(&f, MEM_IO)) {
+        } else if (!n || found_is(&f, MEM_IO) || (found_is(&f, MEM_ROM) && f.region->ops)) {
             mem_write(space, gpa, 1, *in);
             n = 1;
         }

@@ -52,7 +52,9 @@ struct ram_block {
     _Atomic(u8) *page_flags; /* one byte a page */
 };
 
-enum mem_kind { MEM_NONE, MEM_RAM, MEM_ROM /* writes ignored */, MEM_IO };
+/* Writes to ROM are ignored, unless its region has `ops`: then they are that device's (flash), while reads
+ * are plain memory. */
+enum mem_kind { MEM_NONE, MEM_RAM, MEM_ROM, MEM_IO };
 
 /* What one page of guest-physical memory is. */
 struct mem_page {
@@ -79,7 +81,7 @@ struct mem_region {
     enum mem_kind kind;
     struct ram_block *block; /* RAM, ROM */
     u64 block_offset;
-    const struct io_ops *ops; /* I/O */
+    const struct io_ops *ops; /* I/O; ROM: for writes, NULL if they are ignored */
     void *dev;
     bool mapped;
 };

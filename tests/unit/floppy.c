@@ -76,6 +76,7 @@ static unsigned result(void)
 
 static void check_results(u8 st0, u8 st1, u8 st2, u8 c, u8 h, u8 r)
 {
+    settle();
     CHECK(irq.level);
     CHECK_EQ(result(), 7);
     CHECK(!irq.level);

@@ -26,6 +26,7 @@
     X(VIRTIO, "virtio", "virtio devices: status, features, queues")                                          \
     X(ACPI, "acpi", "power management and firmware tables")                                                  \
     X(BOOT, "boot", "kernel loading")                                                                        \
+    X(FIRMWARE, "firmware", "what the firmware says on its debug port (402h)")                               \
     X(JIT, "jit", "translation, with guest and host code")
 
 enum trace_topic {

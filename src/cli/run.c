@@ -28,6 +28,13 @@ static int set_kernel(void *target, const char *value, struct error *err)
     return 0;
 }
 
+static int set_firmware(void *target, const char *value, struct error *err)
+{
+    struct run_options *o = target;
+    o->machine.firmware = value;
+    return 0;
+}
+
 static int set_initrd(void *target, const char *value, struct error *err)
 {
     struct run_options *o = target;
@@ -209,7 +216,9 @@ static int set_stats(void *target, const char *value, struct error *err)
 
 static const struct option options[] = {
     {"kernel", "FILE",
-     "the kernel: a bzImage, or an ELF file with a PVH entry or a\nMultiboot header (needed)", set_kernel},
+     "the kernel: a bzImage, or an ELF file with a PVH entry or a\nMultiboot header; it starts without firmware", set_kernel},
+    {"firmware", "WHAT", "what starts the machine without a kernel: SeaBIOS (bios), or an image",
+     set_firmware},
     {"initrd", "FILE",
      "the initial RAM disk; for a Multiboot kernel a module, 'FILE ARGS',\nand the option may be repeated",
      set_initrd},
@@ -349,9 +358,12 @@ static int run_run(const struct command *self, int argc, char **argv)
         disk_options_finish(&o.disks);
         return status;
     }
-    if (!o.machine.kernel) {
-        fprintf(stderr, "ring3: there is nothing to run; name a kernel with --kernel FILE ('ring3 help run' "
-                        "tells more)\n");
+    if (!o.machine.kernel && !o.machine.firmware && !o.machine.disk_count && !o.machine.floppies[0] &&
+        !o.machine.floppies[1]) {
+        fprintf(
+            stderr,
+            "ring3: there is nothing to run; name a disk with --disk FILE or --cdrom FILE, or a kernel with "
+            "--kernel FILE ('ring3 help run' tells more)\n");
         disk_options_finish(&o.disks);
         return EXIT_USAGE;
     }

@@ -346,10 +346,34 @@ static void write_bda(struct mem_space *mem)
     mem_write(mem, EBDA_START, 1, (EBDA_END - EBDA_START) >> 10);
 }
 
+static void config_write(struct mem_space *mem, unsigned function, unsigned offset, unsigned size, u32 value)
+{
+    port_write(mem, PC_PCI_ADDRESS, 4, BIT(31) | PC_SLOT_PIIX << 11 | function << 8 | (offset & 0xfc));
+    port_write(mem, (u16)(PC_PCI_ADDRESS + 4 + (offset & 3)), size, value);
+}
+
+/* PIIX3, PIIX4 and the host bridge as the tables describe them. */
+static void program_chips(struct mem_space *mem)
+{
+    static const u8 links[PC_PCI_LINKS] = PC_PCI_LINK_IRQS;
+    enum { HOST_PAM0 = 0x59, PIRQRCA = 0x60, PMBASE = 0x40, PMREGMISC = 0x80, INTERRUPT_LINE = 0x3c };
+    for (unsigned i = 0; i < 7; i++) {
+        port_write(mem, PC_PCI_ADDRESS, 4, BIT(31) | ((HOST_PAM0 + i) & 0xfc));
+        port_write(mem, (u16)(PC_PCI_ADDRESS + 4 + ((HOST_PAM0 + i) & 3)), 1, 0x33);
+    }
+    for (unsigned i = 0; i < PC_PCI_LINKS; i++)
+        config_write(mem, 0, PIRQRCA + i, 1, links[i]);
+    port_write(mem, 0x4d1, 1, PC_ELCR_SECOND);
+    config_write(mem, 3, PMBASE, 4, PC_PM_BASE);
+    config_write(mem, 3, PMREGMISC, 1, 1);
+    config_write(mem, 3, INTERRUPT_LINE, 1, PC_IRQ_SCI);
+    port_write(mem, PC_PCI_ADDRESS, 4, 0);
+}
+
 int firmware_setup(struct mem_space *mem, const struct firmware_config *config, u64 *rsdp, struct error *err)
 {
-    write_bda(mem);
-    port_write(mem, 0x4d1, 1, PC_ELCR_SECOND);
     pci_setup(mem);
+    program_chips(mem);
+    write_bda(mem);
     return acpi_tables_write(mem, config, rsdp, err);
 }

@@ -12,7 +12,8 @@
 #define PC_SMI_CMD      0xb2
 #define PC_PCI_ADDRESS  0xcf8
 #define PC_RESET_PORT   0xcf9
-#define PC_DEBUG_EXIT   0xf4   /* by custom */
+#define PC_DEBUG_EXIT    0xf4  /* by custom */
+#define PC_DEBUG_CONSOLE 0x402 /* by custom */
 #define PC_IO_PCI_FIRST 0x1000 /* ports handed to PCI devices: up to FFFFh, but for the GPE block */
 
 /* Values of SMI_CMD and of the reset port (FADT). */

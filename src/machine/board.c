@@ -6,6 +6,7 @@
  */
 #include "machine/board.h"
 
+#include <string.h>
 #include <time.h>
 
 #include "devices/char/i8042.h"
@@ -21,31 +22,46 @@
 #include "devices/timer/hpet.h"
 #include "devices/timer/pit.h"
 #include "devices/timer/rtc.h"
-#include "firmware/acpi_tables.h"
 #include "machine/board_rows.h"
 
 /* --- wires ------------------------------------------------------------------------------------------ */
 
-static void isa_irq_set(void *opaque, unsigned irq, bool level)
+/* `pin`: the interrupt, and the source in the bits above. */
+#define ISA_SOURCE_SHIFT 4
+
+static void isa_irq_set(void *opaque, unsigned pin, bool level)
 {
     struct board *b = opaque;
+    unsigned irq = pin & 15, source = pin >> ISA_SOURCE_SHIFT;
+    if (level)
+        b->isa_sources[irq] |= (u8)BIT(source);
+    else
+        b->isa_sources[irq] &= (u8)~BIT(source);
+    level = b->isa_sources[irq] != 0;
     struct irq_line pic = pic_line(b->pic, irq);
     struct irq_line ioapic = ioapic_line(b->ioapic, irq == PC_IRQ_PIT ? PC_GSI_PIT : irq);
     irq_set(&pic, level);
     irq_set(&ioapic, level);
 }
 
-struct irq_line board_isa_irq(struct board *b, unsigned irq)
+struct irq_line board_isa_irq_from(struct board *b, unsigned irq, enum isa_source source)
 {
-    return (struct irq_line){isa_irq_set, b, irq};
+    return (struct irq_line){isa_irq_set, b, irq | (unsigned)source << ISA_SOURCE_SHIFT};
 }
 
-/* A reset of the processors alone is for firmware that goes on where it was; a machine without any starts
- * over. */
+struct irq_line board_isa_irq(struct board *b, unsigned irq)
+{
+    return board_isa_irq_from(b, irq, ISA_DEVICE);
+}
+
+/* A reset of the processors alone is for firmware that goes on where it was: the PC's. UEFI, and a kernel
+ * without any firmware, start over. */
 static void reset_requested(void *opaque, enum reset_kind kind)
 {
     struct board *b = opaque;
-    machine_request_reset(b->machine);
+    const char *firmware = b->machine->config.firmware;
+    bool resumes = board_has_firmware(b) && !(firmware && !strcmp(firmware, "uefi"));
+    machine_request_reset(b->machine, kind == RESET_CPU && resumes ? RESET_CPU : RESET_SYSTEM);
 }
 
 struct reset_line board_reset_line(struct board *b)
@@ -55,8 +71,6 @@ struct reset_line board_reset_line(struct board *b)
 
 /* The IOAPIC's pins that no other device has: the HPET's timers may have them. */
 #define HPET_FIRST_PIN 20
-
-/* --- chips ------------------------------------------------------------------------------------------ */
 
 /* --- chips ------------------------------------------------------------------------------------------ */
 
@@ -264,8 +278,13 @@ static const struct board_device {
     {"DMA controllers", i8237_row_create, i8237_row_destroy, i8237_row_reset},
     {"floppy controller", floppy_row_create, floppy_row_destroy, floppy_row_reset},
     {"PCI bus", pci_bus_row_create, pci_bus_row_destroy, pci_bus_row_reset},
+    {"host bridge", i440fx_row_create, i440fx_row_destroy, i440fx_row_reset},
+    {"ISA bridge", piix3_row_create, piix3_row_destroy, piix3_row_reset},
     {"ACPI power management", acpi_pm_row_create, acpi_pm_row_destroy, acpi_pm_row_reset},
+    {"power management function", piix4_pm_row_create, piix4_pm_row_destroy, piix4_pm_row_reset},
     {"firmware configuration", fw_cfg_row_create, fw_cfg_row_destroy, fw_cfg_row_reset},
+    {"firmware", rom_row_create, rom_row_destroy, NULL},
+    {"firmware's debug port", debug_console_row_create, debug_console_row_destroy, NULL},
     {"display", display_row_create, display_row_destroy, NULL},
     {"script's keys", typing_row_create, typing_row_destroy, NULL},
     {"virtio devices", virtio_row_create, virtio_row_destroy, virtio_row_reset},
@@ -287,7 +306,7 @@ int board_create(struct board *b, struct machine *m, struct error *err)
     }
     m->vm.ferr = board_isa_irq(b, PC_IRQ_FPU);
     lapic_set_virtual_wire(b->lapic[0]);
-    return 0;
+    return firmware_describe(b, err);
 }
 
 void board_destroy(struct board *b)
@@ -302,13 +321,6 @@ void board_reset(struct board *b)
     for (size_t i = 0; i < ARRAY_LEN(devices); i++)
         if (devices[i].reset)
             devices[i].reset(b);
-}
-
-int board_setup_firmware(struct board *b, u64 *rsdp, struct error *err)
-{
-    struct firmware_config config = {.ram = b->ram, .cpu_count = b->machine->vm.cpu_count};
-    i8237_set_cascade(b->i8237);
-    return firmware_setup(b->env.mem, &config, rsdp, err);
 }
 
 struct input *machine_input(struct machine *m)

@@ -16,7 +16,9 @@ struct board {
     struct device_env env;
     struct ram_layout ram;
     struct ram_block *ram_block;
-    struct mem_region ram_base, ram_low, ram_high; /* below 640 KiB, from 768 KiB, from 4 GiB */
+    struct mem_region ram_base, ram_low,
+        ram_high;       /* below 640 KiB, from 1 MiB, from 4 GiB; i440fx has the rest */
+    u8 isa_sources[16]; /* who drives each ISA interrupt: bit per enum isa_source */
     struct machine_console console;
     void (*console_room)(void *opaque);
     void *console_room_opaque;
@@ -37,8 +39,14 @@ struct board {
     struct floppy *floppy;
     struct vtd *vtd; /* NULL: no remapping unit */
     struct pci_bus *pci_bus;
+    struct i440fx *i440fx;
+    struct piix3 *piix3;
     struct acpi_pm *acpi_pm;
+    struct piix4_pm *piix4_pm;
     struct fw_cfg *fw_cfg;
+    struct ram_block *rom_block; /* the firmware; NULL: none */
+    struct mem_region rom_high, rom_low;
+    struct debug_console *debug_console;
     struct board_virtio *virtio; /* board_virtio.c's */
     struct display *display;
     struct debug_exit *debug_exit;
@@ -62,6 +70,9 @@ void board_drain(struct board *board);
 int board_create(struct board *board, struct machine *m, struct error *err);
 void board_destroy(struct board *board);
 void board_reset(struct board *board);
+
+/* Does firmware start the machine (or a kernel, without any)? */
+bool board_has_firmware(const struct board *board);
 
 /* What firmware does before it starts a kernel: tables, and chips set up as they say. `*rsdp` is the
  * guest-physical address of the ACPI root pointer. */

@@ -13,6 +13,9 @@
 #include "machine/board.h"
 #include "machine/internal.h"
 
+/* An ISA interrupt is active while one of its sources is. */
+enum isa_source { ISA_DEVICE, ISA_PCI, ISA_SMBUS };
+struct irq_line board_isa_irq_from(struct board *b, unsigned irq, enum isa_source source);
 /* ISA interrupt n: the PIC's and the IOAPIC's pins. */
 struct irq_line board_isa_irq(struct board *b, unsigned irq);
 /* Where interrupt messages of functions and chips go. */
@@ -45,6 +48,9 @@ int ram_row_create(struct board *b, struct error *err);
 void ram_row_destroy(struct board *b);
 ROW_DECLARE(vtd);
 ROW_DECLARE(pci_bus);
+ROW_DECLARE(i440fx);
+ROW_DECLARE(piix3);
+ROW_DECLARE(piix4_pm);
 ROW_DECLARE(acpi_pm);
 
 /* board_display.c */
@@ -64,5 +70,11 @@ ROW_DECLARE(virtio);
 
 /* board_firmware.c */
 ROW_DECLARE(fw_cfg);
+int rom_row_create(struct board *b, struct error *err);
+void rom_row_destroy(struct board *b);
+int debug_console_row_create(struct board *b, struct error *err);
+void debug_console_row_destroy(struct board *b);
+/* Once all devices are there: fills the firmware configuration device and the CMOS RAM. */
+int firmware_describe(struct board *b, struct error *err);
 
 #endif

@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 
+#include "devices/reset.h"
 #include "machine/board.h"
 #include "machine/machine.h"
 
@@ -12,7 +13,7 @@
  * A request is made by whoever notices (a device, a timer, a vCPU thread) under the machine lock; the loop
  * thread carries it out.
  */
-enum machine_request { REQUEST_NONE, REQUEST_RESET, REQUEST_END };
+enum machine_request { REQUEST_NONE, REQUEST_RESET_CPUS, REQUEST_RESET, REQUEST_END };
 
 struct machine {
     struct machine_config config;
@@ -37,8 +38,9 @@ struct machine {
     bool go, leave;
 };
 
-/* Asks the loop thread to act. [machine lock] The first request to end wins; a reset never replaces it. */
-void machine_request_reset(struct machine *m);
+/* Asks the loop thread to act. [machine lock] The first request to end wins; a reset never replaces it, nor
+ * one of the processors alone one of the system. */
+void machine_request_reset(struct machine *m, enum reset_kind kind);
 void machine_request_end(struct machine *m, enum machine_end end, u32 value);
 void machine_request_failure(struct machine *m, const char *why);
 

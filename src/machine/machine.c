@@ -15,11 +15,12 @@ void machine_config_init(struct machine_config *config)
 
 /* --- requests --------------------------------------------------------------------------------------- */
 
-void machine_request_reset(struct machine *m)
+void machine_request_reset(struct machine *m, enum reset_kind kind)
 {
-    if (m->request != REQUEST_NONE)
+    enum machine_request request = kind == RESET_CPU ? REQUEST_RESET_CPUS : REQUEST_RESET;
+    if (m->request >= request)
         return;
-    m->request = REQUEST_RESET;
+    m->request = request;
     loop_quit(m->loop);
 }
 
@@ -55,8 +56,15 @@ static void timeout_expired(void *opaque)
 
 static int config_check(const struct machine_config *config, struct error *err)
 {
-    if (!config->kernel)
-        return error_set(err, EINVAL, "there is nothing to run; name a kernel with --kernel FILE");
+    if (!config->kernel && !config->firmware && !config->disk_count && !config->floppies[0] &&
+        !config->floppies[1])
+        return error_set(
+            err, EINVAL,
+            "there is nothing to run; name a disk with --disk FILE or --cdrom FILE, or a kernel with "
+            "--kernel FILE");
+    if (config->kernel && config->firmware)
+        return error_set(err, EINVAL,
+                         "a kernel named with --kernel starts without firmware: leave out --firmware");
     if (config->cpus < 1 || config->cpus > VM_MAX_CPUS)
         return error_set(err, EINVAL, "%u CPUs are not possible; choose 1 to %u with --cpus", config->cpus,
                          VM_MAX_CPUS);
@@ -121,9 +129,12 @@ static int vm_build(struct machine *m, struct error *err)
     return vcpus_create(m, err);
 }
 
-/* Loads the kernel and the tables it reads, and points the bootstrap processor at its entry. */
+/* Loads the kernel and the tables it reads, and points the bootstrap processor at its entry. Firmware needs
+ * none of that: it is there, and so is the processor, at the reset vector. */
 static int boot_load(struct machine *m, struct error *err)
 {
+    if (board_has_firmware(&m->board))
+        return 0;
     u64 rsdp;
     int rc = board_setup_firmware(&m->board, &rsdp, err);
     if (rc)
@@ -235,6 +246,13 @@ static void clock_go(struct machine *m, bool go)
     loop_unlock(m->loop);
 }
 
+/* INIT to all processors, nothing else. The vCPUs stand still. */
+static void cpus_reset(struct machine *m)
+{
+    for (unsigned i = 0; i < m->vm.cpu_count; i++)
+        vcpu_init(m->vm.cpu[i]);
+}
+
 /* Power-on reset with the kernel loaded anew. The vCPUs stand still. */
 static int machine_reset(struct machine *m, struct error *err)
 {
@@ -263,7 +281,7 @@ void machine_run(struct machine *m, struct machine_result *result)
 
         loop_lock(m->loop);
         enum machine_request request = m->request;
-        if (request == REQUEST_RESET)
+        if (request != REQUEST_END)
             m->request = REQUEST_NONE;
         if (atomic_load(&m->quit))
             machine_request_end(m, MACHINE_QUIT, 0);
@@ -274,6 +292,8 @@ void machine_run(struct machine *m, struct machine_result *result)
             break;
         struct error err = {0};
         board_drain(&m->board);
+        if (request == REQUEST_RESET_CPUS)
+            cpus_reset(m);
         if (request == REQUEST_RESET && machine_reset(m, &err) < 0) {
             *result = (struct machine_result){.end = MACHINE_FAILED, .error = err};
             return;

@@ -85,6 +85,19 @@ static struct mem_region *region_on_top(const struct mem_space *space, u64 gpa)
     return best;
 }
 
+/* The same among those that `above` hides. */
+static struct mem_region *region_below(const struct mem_space *space, const struct mem_region *above, u64 gpa)
+{
+    struct mem_region *best = NULL;
+    for (size_t i = 0; i < space->region_count; i++) {
+        struct mem_region *r = space->regions[i];
+        if (gpa - r->gpa < r->size && r->priority < above->priority &&
+            (!best || r->priority >= best->priority))
+            best = r;
+    }
+    return best;
+}
+
 static void flat_rebuild(struct mem_space *space)
 {
     u64 edges[2 * MAX_REGIONS];
@@ -275,11 +288,10 @@ void mem_code_written(struct mem_space *space, const u8 *hva, size_t len)
         space->code_listener.written(space->code_listener.opaque, hva, len);
 }
 
-/* The bytes are there already: marks their pages dirty and reports those that are code. */
-static void mark_found_dirty(struct mem_space *space, const struct found *f, u64 len)
+/* The bytes at `at` are there already: marks their pages dirty and reports those that are code. */
+static void mark_block_dirty(struct mem_space *space, struct ram_block *block, u64 at, u64 len)
 {
-    struct ram_block *block = f->region->block;
-    u64 at = f->region->block_offset + f->offset, end = at + len;
+    u64 end = at + len;
     atomic_thread_fence(memory_order_seq_cst);
     while (at < end) {
         u64 next = MIN((at & PAGE_MASK) + PAGE_SIZE, end);
@@ -288,6 +300,11 @@ static void mark_found_dirty(struct mem_space *space, const struct found *f, u64
             mem_code_written(space, block->hva + at, next - at);
         at = next;
     }
+}
+
+static void mark_found_dirty(struct mem_space *space, const struct found *f, u64 len)
+{
+    mark_block_dirty(space, f->region->block, f->region->block_offset + f->offset, len);
 }
 
 void mem_mark_dirty(struct mem_space *space, u64 gpa, u64 len)
@@ -391,6 +408,27 @@ void mem_write(struct mem_space *space, u64 gpa, unsigned size, u64 value)
         pthread_mutex_unlock(space->machine_lock);
         return;
     }
+}
+
+u64 mem_read_below(struct mem_space *space, const struct mem_region *region, u64 gpa, unsigned size)
+{
+    u64 value = 0;
+    for (unsigned i = 0; i < size; i++) {
+        const struct mem_region *r = region_below(space, region, gpa + i);
+        u64 byte = 0xff;
+        if (r && r->kind == MEM_IO)
+            byte = io_read(r->ops, r->dev, gpa + i - r->gpa, 1);
+        else if (r)
+            byte = r->block->hva[r->block_offset + (gpa + i - r->gpa)];
+        value |= byte << (i * 8);
+    }
+    return value;
+}
+
+void ram_block_write(struct mem_space *space, struct ram_block *block, u64 offset, unsigned size, u64 value)
+{
+    store_le(block->hva + offset, size, value);
+    mark_block_dirty(space, block, offset, size);
 }
 
 void mem_read_bytes(struct mem_space *space, u64 gpa, void *buf, size_t len)

@@ -115,6 +115,14 @@ void mem_write(struct mem_space *space, u64 gpa, unsigned size, u64 value);
 void mem_read_bytes(struct mem_space *space, u64 gpa, void *buf, size_t len);
 void mem_write_bytes(struct mem_space *space, u64 gpa, const void *buf, size_t len);
 
+/* [machine lock] What [gpa, gpa + size) would read as without `region` and whatever lies above it: for a
+ * region that shows what it covers. */
+u64 mem_read_below(struct mem_space *space, const struct mem_region *region, u64 gpa, unsigned size);
+
+/* Writes 1..8 bytes to a block that is not mapped where the access was made, with all that a write to RAM
+ * entails. */
+void ram_block_write(struct mem_space *space, struct ram_block *block, u64 offset, unsigned size, u64 value);
+
 /* A host pointer to RAM at [gpa, gpa + len), or NULL if that is not all writable RAM in one block. A caller
  * that writes through it calls mem_mark_dirty. */
 void *mem_ram_ptr(struct mem_space *space, u64 gpa, u64 len);

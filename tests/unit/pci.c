@@ -1,11 +1,14 @@
-/* The PCI bus: mechanism #1, the host bridge, BARs that move, interrupt links, capabilities, the reset port.
+/* The PCI bus: mechanism #1, BARs that move, interrupt links, capabilities, the reset port.
  */
 #include "device_fixture.h"
+#include "devices/chipset/i440fx.h"
 #include "devices/pci/pci.h"
 
 struct rig {
     struct fixture f;
     struct pci_bus *bus;
+    struct ram_block *ram;
+    struct i440fx *bridge;
     struct probe links[PCI_PINS];
     unsigned resets[2];
     struct pci_function fn;
@@ -34,6 +37,8 @@ static void rig_init(struct rig *r)
     for (unsigned i = 0; i < PCI_PINS; i++)
         config.links[i] = probe_line(&r->links[i]);
     CHECK(pci_bus_create(&r->bus, &r->f.env, &config, NULL) == 0);
+    CHECK(ram_block_create(&r->ram, "RAM", MIB(1), NULL) == 0);
+    CHECK(i440fx_create(&r->bridge, &r->f.env, r->bus, r->ram, NULL) == 0);
 }
 
 static void rig_plug(struct rig *r)
@@ -48,7 +53,9 @@ static void rig_plug(struct rig *r)
 
 static void rig_finish(struct rig *r)
 {
+    i440fx_destroy(r->bridge);
     pci_bus_destroy(r->bus);
+    ram_block_destroy(r->ram);
     fixture_finish(&r->f);
 }
 

@@ -8,7 +8,7 @@
 /* TMR_STS is set whenever the timer's top bit changes (4.8.3.1.1). */
 #define PM_TIMER_TOP 31
 
-enum pm_offset { PM_STATUS = 0, PM_ENABLE = 2, PM_CONTROL = 4, PM_TIMER = 8, PM_SIZE = 12 };
+enum pm_offset { PM_STATUS = 0, PM_ENABLE = 2, PM_CONTROL = 4, PM_TIMER = 8, PM_SIZE = 64 };
 enum gpe_offset { GPE_STATUS = 0, GPE_ENABLE = 2, GPE_SIZE = 4 };
 
 enum pm1_event {
@@ -195,6 +195,16 @@ static void smi_write(void *dev, u64 offset, unsigned size, u64 value)
 
 static const struct io_ops smi_ops = {.read = smi_read, .write = smi_write, .max_size = 1};
 
+void acpi_pm_move(struct acpi_pm *pm, u16 base)
+{
+    if (pm->pm_ports.mapped && pm->pm_ports.base == base)
+        return;
+    port_unmap(pm->env.mem, &pm->pm_ports);
+    pm->pm_ports.base = base;
+    if (base)
+        port_map(pm->env.mem, &pm->pm_ports);
+}
+
 /* --- events from outside ----------------------------------------------------------------------------------
  */
 
@@ -311,7 +321,8 @@ int acpi_pm_create(struct acpi_pm **out, const struct device_env *env, const str
         .name = "acpi-gpe", .base = config->gpe_base, .count = GPE_SIZE, .ops = &gpe_ops, .dev = pm};
     pm->smi_ports = (struct port_region){
         .name = "smi-command", .base = config->smi_cmd, .count = 2, .ops = &smi_ops, .dev = pm};
-    port_map(env->mem, &pm->pm_ports);
+    if (config->base)
+        port_map(env->mem, &pm->pm_ports);
     port_map(env->mem, &pm->gpe_ports);
     port_map(env->mem, &pm->smi_ports);
     acpi_pm_reset(pm);

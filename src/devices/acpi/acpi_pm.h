@@ -11,7 +11,8 @@
 struct acpi_pm;
 
 struct acpi_pm_config {
-    u16 base;                     /* event registers at +0 (4 bytes), control at +4 (2), timer at +8 (4) */
+    u16 base; /* of the 64 ports with event registers at +0 (4 bytes), control at +4 (2), timer at +8 (4); 0:
+                 nowhere yet */
     u16 gpe_base;                 /* status (2 bytes), enable (2) */
     u16 smi_cmd;                  /* command and, in the next port, a scratch byte */
     u8 acpi_enable, acpi_disable; /* commands */
@@ -25,6 +26,9 @@ int acpi_pm_create(struct acpi_pm **out, const struct device_env *env, const str
                    struct error *err);
 void acpi_pm_destroy(struct acpi_pm *pm);
 void acpi_pm_reset(struct acpi_pm *pm);
+
+/* [lock] The event, control and timer registers are at `base` from now on; 0: nowhere. */
+void acpi_pm_move(struct acpi_pm *pm, u16 base);
 
 /* [lock] Somebody presses the power button: an ACPI guest shuts down, others do not notice. */
 void acpi_pm_press_power_button(struct acpi_pm *pm);

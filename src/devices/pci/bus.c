@@ -1,4 +1,4 @@
-/* The bus, its host bridge and its interrupt links. */
+/* The bus and its interrupt links. */
 #include "devices/pci/pci_impl.h"
 
 #include <stdlib.h>
@@ -23,7 +23,6 @@ struct pci_bus {
     struct pci_bus_config config;
     struct port_region address_ports, data_ports;
     struct pci_function *functions[PCI_SLOTS][PCI_FUNCTIONS];
-    struct pci_function bridge;
     u32 address;
     u8 reset_control;
     u16 link_count[PCI_PINS]; /* pins that pull each link: derived */
@@ -275,20 +274,6 @@ static const struct state_desc pci_bus_desc = {
     .load = pci_bus_load,
 };
 
-/* Intel 82441FX (PMC). Its DRAM and shadow registers are not there: all of the RAM is, readable and writable.
- */
-static int add_bridge(struct pci_bus *bus, struct error *err)
-{
-    const struct pci_ids ids = {.vendor = 0x8086, .device = 0x1237, .class_code = 0x060000, .revision = 2};
-    pci_function_init(&bus->bridge, "host bridge", &ids);
-    /* It always answers memory accesses and masters the bus; the interrupt registers do not exist. */
-    store_le16(bus->bridge.writable + PCI_COMMAND, PCI_COMMAND_PARITY | PCI_COMMAND_SERR);
-    store_le16(bus->bridge.config + PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
-    bus->bridge.writable[PCI_CACHE_LINE] = 0;
-    bus->bridge.writable[PCI_INTERRUPT_LINE] = 0;
-    return pci_add(bus, &bus->bridge, 0, 0, err);
-}
-
 void pci_bus_reset(struct pci_bus *bus)
 {
     bus->address = 0;
@@ -299,7 +284,6 @@ void pci_bus_reset(struct pci_bus *bus)
                 pci_function_reset(bus->functions[slot][function]);
         }
     }
-    store_le16(bus->bridge.config + PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
 }
 
 int pci_bus_create(struct pci_bus **out, const struct device_env *env, const struct pci_bus_config *config,
@@ -311,13 +295,9 @@ int pci_bus_create(struct pci_bus **out, const struct device_env *env, const str
     bus->env = *env;
     bus->config = *config;
     int rc = state_set_add(env->state, &pci_bus_desc, bus, 0);
-    if (rc < 0)
-        error_set(err, -rc, "no memory for the PCI bus's saved state");
-    else
-        rc = add_bridge(bus, err);
     if (rc < 0) {
         free(bus);
-        return rc;
+        return error_set(err, -rc, "no memory for the PCI bus's saved state");
     }
     bus->address_ports = (struct port_region){
         .name = "pci-address", .base = PORT_ADDRESS, .count = 4, .ops = &address_ops, .dev = bus};

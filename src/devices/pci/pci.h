@@ -1,6 +1,5 @@
 /*
- * A PCI bus (PCI Local Bus Specification 3.0) behind a 440FX host bridge at 00:00.0, reached by configuration
- * mechanism #1 (ports CF8h, CFCh). The reset control register at CF9h (PIIX3), which lies between them, is
+ * A PCI bus (PCI Local Bus Specification 3.0), reached by configuration mechanism #1 (ports CF8h, CFCh). The reset control register at CF9h (PIIX3), which lies between them, is
  * here too.
  *
  * A function embeds `struct pci_function`, describes itself with pci_function_init and pci_bar_*, and is
@@ -19,6 +18,10 @@
 #define PCI_PINS        4
 #define PCI_BARS        6
 #define PCI_ROM         PCI_BARS /* index of the expansion ROM among the BARs */
+
+/* The subsystem IDs of chips that belong to the board: those of the machine that guests know. */
+#define PCI_BOARD_VENDOR 0x1af4
+#define PCI_BOARD_DEVICE 0x1100
 
 /* Configuration registers of a type 0 header. */
 enum pci_register {
@@ -161,7 +164,7 @@ int pci_bus_create(struct pci_bus **out, const struct device_env *env, const str
                    struct error *err);
 /* Functions still plugged in are unplugged; they belong to their owners. */
 void pci_bus_destroy(struct pci_bus *bus);
-/* Resets bridge, address register and all functions' configuration. */
+/* Resets the address register and all functions' configuration. */
 void pci_bus_reset(struct pci_bus *bus);
 
 /* Plugs in and registers the saved configuration space. -EBUSY: taken; -EINVAL: no such slot. */

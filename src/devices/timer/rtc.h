@@ -7,6 +7,11 @@
 #define CMOS_SIZE    256
 #define CMOS_CENTURY 0x32 /* what the FADT's CENTURY field says */
 
+/* What SeaBIOS looks at besides. */
+#define CMOS_BOOT_LOW  0x38 /* third boot device in bits 7:4; bit 0: do not check a diskette's signature */
+#define CMOS_BOOT_HIGH 0x3d /* second boot device in bits 7:4, first in 3:0 */
+#define CMOS_CPU_COUNT 0x5f /* CPUs but one */
+
 struct rtc;
 
 /* `start`: the date at virtual time 0, in seconds since 1970 (UTC). */

@@ -7,15 +7,20 @@
 #include "cli/command.h"
 #include "cli/console.h"
 #include "cli/disk_option.h"
+#include "cli/dump.h"
 #include "cli/suggest.h"
 #include "cli/terminal.h"
 #include "display/typing.h"
 #include "machine/machine.h"
 
+#define MAX_DUMPS 4
+
 struct run_options {
     struct machine_config machine;
     struct disk_options disks;
     const char *console;
+    const char *dumps[MAX_DUMPS];
+    unsigned dump_count;
     bool stats;
 };
 
@@ -188,6 +193,26 @@ static int set_edu(void *target, const char *value, struct error *err)
     return 0;
 }
 
+static int set_vga(void *target, const char *value, struct error *err)
+{
+    struct run_options *o = target;
+    if (strcmp(value, "std") && strcmp(value, "none"))
+        return error_set(err, EINVAL, "there is no display adapter '%.80s'; write std or none", value);
+    o->machine.vga = value;
+    return 0;
+}
+
+static int set_dump_screen(void *target, const char *value, struct error *err)
+{
+    struct run_options *o = target;
+    if (!dump_name_is_valid(value))
+        return error_set(err, EINVAL, "'%.200s' is neither FILE.png (a picture) nor FILE.txt (text)", value);
+    if (o->dump_count == MAX_DUMPS)
+        return error_set(err, E2BIG, "more than %d of them are not possible", MAX_DUMPS);
+    o->dumps[o->dump_count++] = value;
+    return 0;
+}
+
 static int set_trace(void *target, const char *value, struct error *err)
 {
     struct run_options *o = target;
@@ -233,6 +258,13 @@ static const struct option options[] = {
     {"cpu", "MODEL", "CPU model, see below (x86-64-v3 if this host can)", set_cpu},
     {"engine", "NAME", "what executes the guest, see below (the first that works here)", set_engine},
     {"console", "WHERE", "the first serial port: stdio, file:PATH or none (stdio)", set_console},
+    {"vga", "ADAPTER",
+     "the display adapter: std (a VGA with linear frame buffer) or none;\nstd, but none for a kernel without "
+     "firmware",
+     set_vga},
+    {"dump-screen", "FILE",
+     "write the last screen to FILE.png or, as text, to FILE.txt when\nthe run ends; may be repeated",
+     set_dump_screen},
     {"type", "TEXT[@SECONDS]",
      "type this on the guest's keyboard, SECONDS after power-on; may be\nrepeated, see below", set_type},
     {"timeout", "SECONDS", "stop with status 124 after this time (0: never)", set_timeout},
@@ -323,6 +355,18 @@ static int exit_status(const struct machine_result *result, const struct console
     return EXIT_FAILED;
 }
 
+static int dump_screens(const struct run_options *o, struct machine *machine, int status)
+{
+    for (unsigned i = 0; i < o->dump_count; i++) {
+        struct error err = {0};
+        if (dump_screen(machine, o->dumps[i], &err) < 0) {
+            report_error(&err);
+            status = EXIT_FAILED;
+        }
+    }
+    return status;
+}
+
 static int run_machine(const struct run_options *o, struct machine *machine, struct console *console)
 {
     struct machine_result result = {0};
@@ -338,7 +382,7 @@ static int run_machine(const struct run_options *o, struct machine *machine, str
         console_detach(console);
         if (o->stats)
             machine_stats(machine, print_stat, NULL);
-        status = exit_status(&result, console);
+        status = dump_screens(o, machine, exit_status(&result, console));
     }
     console_detach(console);
     signals_set_machine(NULL);

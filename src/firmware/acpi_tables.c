@@ -198,7 +198,7 @@ static u64 write_dsdt(struct tables *t, const struct firmware_config *config)
     return table_end(t, at);
 }
 
-static void write_fadt(struct tables *t, u64 facs, u64 dsdt)
+static void write_fadt(struct tables *t, const struct firmware_config *config, u64 facs, u64 dsdt)
 {
     const u16 pm = PC_PM_BASE;
     struct acpi_fadt f = {
@@ -222,7 +222,7 @@ static void write_fadt(struct tables *t, u64 facs, u64 dsdt)
         .p_lvl2_lat = 0xfff, /* not supported */
         .p_lvl3_lat = 0xfff,
         .century = 0x32,
-        .iapc_boot_arch = IAPC_LEGACY_DEVICES | IAPC_8042 | IAPC_NO_VGA,
+        .iapc_boot_arch = IAPC_LEGACY_DEVICES | IAPC_8042 | (config->vga ? 0 : IAPC_NO_VGA),
         .flags = FADT_WBINVD | FADT_PROC_C1 | FADT_SLP_BUTTON | FADT_FIX_RTC | FADT_TMR_VAL_EXT |
                  FADT_RESET_REG_SUP,
         .reset_reg = gas_io(PC_RESET_PORT, 8, GAS_BYTE),
@@ -316,7 +316,7 @@ int acpi_tables_write(struct mem_space *mem, const struct firmware_config *confi
     struct tables t = {.base = acpi_area_start(&config->ram)};
     u64 facs = write_facs(mem, &config->ram);
     u64 dsdt = write_dsdt(&t, config);
-    write_fadt(&t, facs, dsdt);
+    write_fadt(&t, config, facs, dsdt);
     write_madt(&t, config);
     write_hpet(&t);
     u64 rsdt = write_root(&t, "RSDT", 4);

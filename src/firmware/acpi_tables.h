@@ -12,6 +12,7 @@
 struct firmware_config {
     struct ram_layout ram;
     unsigned cpu_count; /* local APIC IDs are 0..cpu_count-1 */
+    bool vga;
 };
 
 /* Writes all of it to guest memory and ports; `*rsdp` is the address of the ACPI root pointer. -ENOMEM. */

@@ -176,6 +176,17 @@ static int place_initrd(struct bzimage *bz, struct bzimage_info *info, struct er
     return 0;
 }
 
+/* What the setup code finds out with INT 10h: mode 3, in colour. */
+static void set_text_screen(struct screen_info *s)
+{
+    s->orig_video_mode = 3;
+    s->orig_video_cols = 80;
+    s->orig_video_lines = 25;
+    s->orig_video_ega_bx = 3; /* 256 KiB, colour */
+    s->orig_video_isVGA = 1;
+    s->orig_video_points = 16;
+}
+
 /* The "zero page". */
 static int place_params(struct bzimage *bz, struct bzimage_info *info, struct error *err)
 {
@@ -204,6 +215,8 @@ static int place_params(struct bzimage *bz, struct bzimage_info *info, struct er
     u64 above_1m = (acpi_area_start(ram) - MIB(1)) >> 10;
     bp->screen_info.ext_mem_k = (u16)MIN(above_1m, 0xfc00u);
     bp->alt_mem_k = (u32)above_1m;
+    if (bz->image->vga)
+        set_text_screen(&bp->screen_info);
     for (unsigned i = 0; i < n; i++) {
         bp->e820_table[i].addr = map[i].addr;
         bp->e820_table[i].size = map[i].size;

@@ -163,6 +163,7 @@ int kernel_load(const struct kernel_request *req, struct vm *vm, struct error *e
     image->cmdline = req->cmdline ? req->cmdline : "";
     image->ram = req->ram;
     image->rsdp = req->rsdp;
+    image->vga = req->vga;
     image->long_mode = model_has(&vm->model, FEAT_LM);
     image->mem = vm->mem;
     image->log = vm->log;

@@ -21,6 +21,7 @@ struct kernel_request {
     const char *cmdline;       /* NULL: empty */
     struct ram_layout ram;
     u64 rsdp; /* gpa of the ACPI root pointer; 0: none */
+    bool vga; /* a VGA shows an empty screen in mode 3 */
 };
 
 /*
@@ -46,6 +47,7 @@ struct kernel_image {
     const char *cmdline; /* not NULL */
     struct ram_layout ram;
     u64 rsdp;
+    bool vga;
     bool long_mode; /* the CPU has it */
     struct mem_space *mem;
     struct log *log;

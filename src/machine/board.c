@@ -286,6 +286,7 @@ static const struct board_device {
     {"firmware", rom_row_create, rom_row_destroy, NULL},
     {"firmware's debug port", debug_console_row_create, debug_console_row_destroy, NULL},
     {"display", display_row_create, display_row_destroy, NULL},
+    {"VGA", vga_row_create, vga_row_destroy, vga_row_reset},
     {"script's keys", typing_row_create, typing_row_destroy, NULL},
     {"virtio devices", virtio_row_create, virtio_row_destroy, virtio_row_reset},
     {"COM1", uart_row_create, uart_row_destroy, uart_row_reset},

@@ -49,6 +49,7 @@ struct board {
     struct debug_console *debug_console;
     struct board_virtio *virtio; /* board_virtio.c's */
     struct display *display;
+    struct vga *vga;
     struct debug_exit *debug_exit;
     struct testdev *testdev;
     struct edu *edu;
@@ -73,6 +74,7 @@ void board_reset(struct board *board);
 
 /* Does firmware start the machine (or a kernel, without any)? */
 bool board_has_firmware(const struct board *board);
+bool board_has_vga(const struct board *board);
 
 /* What firmware does before it starts a kernel: tables, and chips set up as they say. `*rsdp` is the
  * guest-physical address of the ACPI root pointer. */

@@ -109,8 +109,7 @@ static int describe_cpus(struct board *b)
 /* Without a screen, SeaBIOS's is the serial port. */
 static int describe_screen(struct board *b)
 {
-    const struct machine_config *config = &b->machine->config;
-    bool vga = config->vga ? strcmp(config->vga, "none") != 0 : board_has_firmware(b);
+    bool vga = board_has_vga(b);
     int rc = fw_cfg_set_int(b->fw_cfg, FW_CFG_NOGRAPHIC, !vga, 2);
     u16 port = PC_COM1_BASE;
     if (!rc && !vga)
@@ -133,7 +132,8 @@ int firmware_describe(struct board *b, struct error *err)
 
 int board_setup_firmware(struct board *b, u64 *rsdp, struct error *err)
 {
-    struct firmware_config config = {.ram = b->ram, .cpu_count = b->machine->vm.cpu_count};
+    struct firmware_config config = {
+        .ram = b->ram, .cpu_count = b->machine->vm.cpu_count, .vga = board_has_vga(b)};
     i8237_set_cascade(b->i8237);
     return firmware_setup(b->env.mem, &config, rsdp, err);
 }

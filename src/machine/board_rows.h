@@ -56,6 +56,7 @@ ROW_DECLARE(acpi_pm);
 /* board_display.c */
 int display_row_create(struct board *b, struct error *err);
 void display_row_destroy(struct board *b);
+ROW_DECLARE(vga);
 
 /* board_legacy.c */
 ROW_DECLARE(i8237);

@@ -146,6 +146,7 @@ static int boot_load(struct machine *m, struct error *err)
         .cmdline = m->config.append ? m->config.append : "",
         .ram = m->board.ram,
         .rsdp = rsdp,
+        .vga = board_has_vga(&m->board),
     };
     return kernel_load(&req, &m->vm, err);
 }

@@ -187,6 +187,12 @@ void mem_listener_add(struct mem_space *space, struct mem_listener *listener)
     space->listeners = listener;
 }
 
+void mem_dirty_collected(struct mem_space *space)
+{
+    for (struct mem_listener *l = space->listeners; l; l = l->next)
+        l->changed(l->opaque);
+}
+
 void mem_set_a20(struct mem_space *space, bool enabled)
 {
     u64 mask = enabled ? ~0ull : ~BIT(20);

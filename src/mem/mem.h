@@ -91,7 +91,8 @@ void mem_unmap(struct mem_space *space, struct mem_region *region);
 void mem_map_begin(struct mem_space *space);
 void mem_map_commit(struct mem_space *space);
 
-/* Told after every change of the visible map (engines flush their TLBs). [machine lock] */
+/* Told after every change of the visible map, and by mem_dirty_collected (engines flush their TLBs). [machine
+ * lock] */
 struct mem_listener {
     void (*changed)(void *opaque);
     void *opaque;
@@ -148,6 +149,10 @@ void mem_code_written(struct mem_space *space, const u8 *hva, size_t len);
 /* Copies the DIRTY bits of a block into `bitmap` (one bit a page) and clears them. The engines must have been
  * made to forget their writable mappings first. */
 void ram_block_collect_dirty(struct ram_block *block, u64 *bitmap);
+/* For who collects while vCPUs run: asks the engines to forget their writable mappings, as soon as each can.
+ * Until then a vCPU may write to pages that it has found dirty before without marking them again. [machine
+ * lock] */
+void mem_dirty_collected(struct mem_space *space);
 
 /* Ports. A later mapping of the same ports wins while it lasts. [machine lock] */
 struct port_region {

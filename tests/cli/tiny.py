@@ -31,6 +31,14 @@ def serial_text(text):
     return code
 
 
+def screen_text(text):
+    """Puts characters (code page 437) into the first row of the text screen."""
+    code = b"\xbf\x00\x80\x0b\x00"  # mov edi, 0xb8000
+    for char in text:
+        code += b"\xb0" + char.encode("latin-1") + b"\x88\x07\x47\x47"  # mov al, char; mov [edi], al; inc edi twice
+    return code
+
+
 def debug_exit(value, port=0xF4):
     return elf32(out_byte(port, value) + HALT)
 

@@ -21,7 +21,7 @@ Q := $(if $(filter 1,$(V)),,@)
 # The default configuration leaves the binary at build/ring3; every other one has a tree of its own.
 OUT := build$(if $(filter gcc-release,$(notdir $(CC))-$(MODE)),,/$(notdir $(CC))-$(MODE))
 
-PKGS := libuv zlib libzstd liburing jansson libpng
+PKGS := libuv zlib libzstd liburing jansson libpng gnutls
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 

@@ -11,6 +11,7 @@
 #include "cli/suggest.h"
 #include "cli/terminal.h"
 #include "display/typing.h"
+#include "display/vnc.h"
 #include "machine/machine.h"
 
 #define MAX_DUMPS 4
@@ -150,6 +151,19 @@ static int set_type(void *target, const char *value, struct error *err)
     return typing_check(value, err);
 }
 
+static int set_display(void *target, const char *value, struct error *err)
+{
+    struct run_options *o = target;
+    struct vnc_config unused;
+    o->machine.vnc = NULL;
+    if (!strcmp(value, "none"))
+        return 0;
+    if (strncmp(value, "vnc=", 4) != 0)
+        return error_set(err, EINVAL, "'%.80s' is no display; write none, vnc=N or vnc=HOST:N", value);
+    o->machine.vnc = value + 4;
+    return vnc_config_parse(&unused, o->machine.vnc, err);
+}
+
 static int set_timeout(void *target, const char *value, struct error *err)
 {
     struct run_options *o = target;
@@ -265,6 +279,10 @@ static const struct option options[] = {
     {"dump-screen", "FILE",
      "write the last screen to FILE.png or, as text, to FILE.txt when\nthe run ends; may be repeated",
      set_dump_screen},
+    {"display", "WHERE",
+     "show the guest's screen: none, or vnc=[HOST:]N for VNC viewers,\n[,password-file=FILE][,tls=DIR], see "
+     "below (none)",
+     set_display},
     {"type", "TEXT[@SECONDS]",
      "type this on the guest's keyboard, SECONDS after power-on; may be\nrepeated, see below", set_type},
     {"timeout", "SECONDS", "stop with status 124 after this time (0: never)", set_timeout},
@@ -296,6 +314,12 @@ static void print_details(void)
         "\n"
         "Disks: if=ide|ahci|virtio|scsi (ide), format=raw|qcow2|... (found out), readonly, snapshot=on\n"
         "(what is written is gone in the end), serial=STRING. A comma in a file's name is written twice.\n");
+    printf(
+        "\n"
+        "VNC: display N is TCP port 5900 + N, on this computer alone unless HOST is an address of it "
+        "(0.0.0.0\n"
+        "is all). The password is the first line of FILE; DIR has server-cert.pem and server-key.pem. Any\n"
+        "number of viewers up to 16 may look and type at once.\n");
     printf(
         "\n"
         "Keys of --type: \\n is Enter, \\t Tab, \\e Esc, \\b Backspace, \\\\ \\{ \\@ the character itself;\n"

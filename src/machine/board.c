@@ -288,6 +288,7 @@ static const struct board_device {
     {"display", display_row_create, display_row_destroy, NULL},
     {"VGA", vga_row_create, vga_row_destroy, vga_row_reset},
     {"script's keys", typing_row_create, typing_row_destroy, NULL},
+    {"VNC server", vnc_row_create, vnc_row_destroy, NULL},
     {"virtio devices", virtio_row_create, virtio_row_destroy, virtio_row_reset},
     {"COM1", uart_row_create, uart_row_destroy, uart_row_reset},
     {"exit port", debug_exit_row_create, debug_exit_row_destroy, NULL},

@@ -33,6 +33,7 @@ struct board {
     struct uart *uart; /* COM1 */
     struct input *input;
     struct typing *typing;
+    struct vnc *vnc;
     struct i8042 *i8042;
     struct ps2_input ps2_input;
     struct i8237 *i8237; /* both DMA controllers */

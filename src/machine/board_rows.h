@@ -65,6 +65,8 @@ ROW_DECLARE(floppy);
 /* board_viewer.c */
 int typing_row_create(struct board *b, struct error *err);
 void typing_row_destroy(struct board *b);
+int vnc_row_create(struct board *b, struct error *err);
+void vnc_row_destroy(struct board *b);
 
 /* board_virtio.c */
 ROW_DECLARE(virtio);

@@ -46,6 +46,7 @@ struct machine_config {
     struct machine_disk disks[MACHINE_MAX_DISKS];
     unsigned disk_count;
     const char *floppies[MACHINE_MAX_FLOPPIES]; /* NULL: no drive */
+    const char *vnc;                            /* see display/vnc.h; NULL: no viewers */
     bool rng;                                   /* virtio-rng */
     const char *type[MACHINE_MAX_TYPED];        /* see display/typing.h */
     unsigned type_count;

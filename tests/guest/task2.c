@@ -45,6 +45,12 @@ static void check_16_bit(void)
     gdt_set(SEL_TASK, (ulong)&task16, 0x2b, 0x81, 0);
     TRY("lcall %0, $0", : "i"(SEL_TASK) : "memory");
     check_no_fault("16-bit TSS with a limit of 0x2b");
+    gdt_set(SEL_TASK, (ulong)&task16, 0x2b, 0x83, 0);
+    TRY("lcall %0, $0", : "i"(SEL_TASK) : "memory");
+    check_fault(GP, SEL_TASK, "a busy 16-bit TSS");
+    gdt_set(SEL_TASK, (ulong)&task16, 0x2b, 0x01, 0);
+    TRY("lcall %0, $0", : "i"(SEL_TASK) : "memory");
+    check_fault(NP, SEL_TASK, "a 16-bit TSS that is not present");
     reset_main();
 }
 

@@ -34,6 +34,12 @@ bool qcow2_info_get(const struct block *block, struct qcow2_info *out);
  * smaller). `len` is the cluster size, or what is left of the disk. */
 int qcow2_write_compressed(struct block *block, u64 offset, const void *buf, size_t len, struct error *err);
 
+/* Names another backing file (NULL: none) in the header; nothing else changes, and what is open below stays.
+ */
+int qcow2_backing_set(struct block *block, const char *name, const char *format, struct error *err);
+/* Nothing is in this layer any more: all is read from the backing file. */
+int qcow2_empty(struct block *block, struct error *err);
+
 /* --- checking --- */
 
 struct qcow2_check {
@@ -56,7 +62,7 @@ int qcow2_check(struct block *block, struct qcow2_check *check, struct error *er
 struct snapshot_info {
     const char *id, *name;
     u64 disk_size, vm_state_size, vm_clock_ns;
-    u32 date_sec;
+    u32 date_sec, date_nsec;
 };
 u32 qcow2_snapshot_count(const struct block *block);
 struct snapshot_info qcow2_snapshot_get(const struct block *block, u32 index);

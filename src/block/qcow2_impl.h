@@ -279,6 +279,9 @@ int qcow2_resize(struct block *b, u64 size, struct error *err);
 int qcow2_snapshots_load(struct qcow2 *q, struct error *err);
 void qcow2_snapshots_finish(struct qcow2 *q);
 
+/* Everything that an L1 table in memory refers to loses a reference; the references are gone from the disk.
+ */
+int qcow2_references_drop(struct qcow2 *q, const u64 *l1, u64 count, struct error *err);
 /* Sets COPIED in the active tables where the refcount is 1 and clears it elsewhere; *changed counts.
  * Committed. */
 int qcow2_fix_copied(struct qcow2 *q, u64 *changed, struct error *err);

@@ -205,6 +205,12 @@ static int references_add(struct qcow2 *q, const u64 *l1, u64 count, struct erro
     return r;
 }
 
+int qcow2_references_drop(struct qcow2 *q, const u64 *l1, u64 count, struct error *err)
+{
+    struct walk down = {.q = q, .delta = -1, .limit = ~0ull};
+    return walk_tables(&down, l1, count, err);
+}
+
 int qcow2_fix_copied(struct qcow2 *q, u64 *changed, struct error *err)
 {
     u64 n = 0, refs;
@@ -380,12 +386,11 @@ int qcow2_snapshot_apply(struct block *b, const char *name, struct error *err)
         q->l1.entries[i] &= ~L_COPIED;
     b->size = s->disk_size;
     table_drop_all(&q->l2);
-    struct walk down = {.q = q, .delta = -1, .limit = ~0ull};
     for (u64 i = 0; i < old.count; i++)
         if (old.entries[i] & L_OFFSET)
             qcow2_meta_mark(q, old.entries[i] & L_OFFSET, q->cluster_size, false, NULL);
     qcow2_meta_mark(q, old.offset, old.count * 8, false, NULL);
-    r = walk_tables(&down, old.entries, old.count, err);
+    r = qcow2_references_drop(q, old.entries, old.count, err);
     if (r == 0 && old.count)
         r = qcow2_free_now(q, old.offset, old.count * 8, err);
     free(old.entries);
@@ -425,8 +430,7 @@ int qcow2_snapshot_delete(struct block *b, const char *name, struct error *err)
     }
     q->snapshot_count--;
     snapshot_finish(&gone);
-    struct walk down = {.q = q, .delta = -1, .limit = ~0ull};
-    r = walk_tables(&down, l1, gone.l1_size, err);
+    r = qcow2_references_drop(q, l1, gone.l1_size, err);
     if (r == 0 && gone.l1_size)
         r = qcow2_free_now(q, gone.l1_offset, (u64)gone.l1_size * 8, err);
     if (r == 0)
@@ -451,5 +455,6 @@ struct snapshot_info qcow2_snapshot_get(const struct block *b, u32 index)
                                   .disk_size = s->disk_size,
                                   .vm_state_size = s->vm_state_size,
                                   .vm_clock_ns = s->vm_clock_ns,
-                                  .date_sec = s->date_sec};
+                                  .date_sec = s->date_sec,
+                                  .date_nsec = s->date_nsec};
 }

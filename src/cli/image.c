@@ -31,17 +31,21 @@ SETTER(to)
 SETTER(backing)
 SETTER(backing_format)
 SETTER(set)
+SETTER(output)
 SWITCH(compress)
 SWITCH(repair)
 SWITCH(shrink)
+SWITCH(progress)
+SWITCH(unsafe)
 
 static const struct option image_option_table[] = {
     {"format", "FMT",
-     "format of FILE: qcow2 or raw; guessed if not given\n(create: the format to make, default qcow2)",
+     "format of FILE: qcow2, raw, vmdk or vdi (these two are only\nread); guessed if not given (create: the "
+     "format to make,\ndefault qcow2)",
      set_format},
     {"to", "FMT", "convert: format of the output (default raw)", set_to},
-    {"backing", "FILE", "create: an image that holds what is not written here", set_backing},
-    {"backing-format", "FMT", "create: the format of that image", set_backing_format},
+    {"backing", "FILE", "create, rebase: an image that holds what is not written here", set_backing},
+    {"backing-format", "FMT", "create, rebase: the format of that image", set_backing_format},
     {"set", "LIST",
      "create, convert: qcow2 settings, separated by commas:\ncompat=0.10|1.1, cluster_size=SIZE, "
      "refcount_bits=N,\n"
@@ -49,6 +53,11 @@ static const struct option image_option_table[] = {
      set_set},
     {"compress", NULL, "convert: compress the clusters of a qcow2 output", set_compress},
     {"repair", NULL, "check: mend what is wrong", set_repair},
+    {"output", "FORM", "info, check, map, snapshot list: human (the default) or json", set_output},
+    {"progress", NULL,
+     "convert, rebase, commit, compare: show how far it is, also\nwhere the output is no terminal",
+     set_progress},
+    {"unsafe", NULL, "rebase: change the name only, the contents are the same", set_unsafe},
     {"shrink", NULL, "resize: allow to cut off the end of the disk", set_shrink},
     {NULL},
 };
@@ -66,6 +75,10 @@ static const struct {
     {"resize", "FILE SIZE", "change the disk's size (+SIZE: grow by that)", 2, 2, image_resize},
     {"snapshot", "list|create|apply|delete FILE [NAME]", "work with snapshots inside a qcow2 image", 2, 3,
      image_snapshot},
+    {"rebase", "FILE", "give an image another backing file (--backing), or none", 1, 1, image_rebase},
+    {"commit", "FILE", "write an image's contents into its backing file", 1, 1, image_commit},
+    {"compare", "FILE FILE2", "do two images hold the same? (status 0: yes, 1: no, 2: error)", 2, 2,
+     image_compare},
     {"map", "FILE", "list where the data is", 1, 1, image_map},
 };
 

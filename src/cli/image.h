@@ -8,9 +8,12 @@ struct block;
 struct qcow2_create_options;
 
 struct image_options {
-    const char *format, *to, *backing, *backing_format, *set;
-    bool compress, repair, shrink;
+    const char *format, *to, *backing, *backing_format, *set, *output;
+    bool compress, repair, shrink, progress, unsafe;
 };
+
+/* Is --output json wanted? */
+int image_output_parse(const struct image_options *o, bool *json, struct error *err);
 
 int image_create(const struct image_options *o, char **operands, struct error *err);
 int image_info(const struct image_options *o, char **operands, struct error *err);
@@ -18,6 +21,9 @@ int image_check(const struct image_options *o, char **operands, struct error *er
 int image_convert(const struct image_options *o, char **operands, struct error *err);
 int image_resize(const struct image_options *o, char **operands, struct error *err);
 int image_snapshot(const struct image_options *o, char **operands, struct error *err);
+int image_rebase(const struct image_options *o, char **operands, struct error *err);
+int image_commit(const struct image_options *o, char **operands, struct error *err);
+int image_compare(const struct image_options *o, char **operands, struct error *err);
 int image_map(const struct image_options *o, char **operands, struct error *err);
 
 /* Makes the image file `path`, replacing what it held. */
@@ -26,12 +32,12 @@ int image_make(const char *path, const char *format, const struct qcow2_create_o
 /* Reads the value of --set. */
 int image_settings_parse(const char *list, struct qcow2_create_options *out, struct error *err);
 
-/* "(12.34/100%)" on a terminal, at most ten times a second; silent elsewhere. */
+/* "(12.34/100%)", at most ten times a second; on a terminal or with --progress, silent elsewhere. */
 struct progress {
     bool shown;
     u64 total, next_ns;
 };
-void progress_begin(struct progress *p, u64 total);
+void progress_begin(struct progress *p, const struct image_options *o, u64 total);
 void progress_show(struct progress *p, u64 done);
 void progress_end(struct progress *p);
 

@@ -85,9 +85,9 @@ int image_settings_parse(const char *list, struct qcow2_create_options *out, str
 
 /* --- progress --- */
 
-void progress_begin(struct progress *p, u64 total)
+void progress_begin(struct progress *p, const struct image_options *o, u64 total)
 {
-    *p = (struct progress){.shown = isatty(STDOUT_FILENO), .total = total};
+    *p = (struct progress){.shown = o->progress || isatty(STDOUT_FILENO), .total = total};
 }
 
 void progress_show(struct progress *p, u64 done)
@@ -197,14 +197,15 @@ static int copy_data(struct block *from, struct block *to, u64 at, size_t len, b
     return r;
 }
 
-static int copy_all(struct block *from, struct block *to, bool compress, struct error *err)
+static int copy_all(struct block *from, struct block *to, const struct image_options *o, struct error *err)
 {
     struct qcow2_info info = {0};
     struct progress progress;
+    bool compress = o->compress;
     u8 *buf = malloc(COPY_PIECE);
     int r = buf ? 0 : error_set(err, ENOMEM, "no memory");
     qcow2_info_get(to, &info);
-    progress_begin(&progress, from->size);
+    progress_begin(&progress, o, from->size);
     for (u64 at = 0; at < from->size && r == 0;) {
         struct block_extent extent;
         u64 piece = compress ? info.cluster_size : COPY_PIECE;
@@ -214,6 +215,7 @@ static int copy_all(struct block *from, struct block *to, bool compress, struct 
             break;
         if (extent.status == BLOCK_ZERO && (!compress || extent.length >= piece)) {
             at += extent.length;
+            progress_show(&progress, at);
             continue;
         }
         if (!compress)
@@ -249,7 +251,7 @@ int image_convert(const struct image_options *o, char **operands, struct error *
         if (to->size < from->size)
             r = error_set(err, ENOSPC, "%s is smaller than the disk", operands[1]);
         if (r == 0)
-            r = copy_all(from, to, o->compress, err);
+            r = copy_all(from, to, o, err);
         int closed = block_close(to, r < 0 ? NULL : err);
         r = r < 0 ? r : closed;
     }

@@ -1,5 +1,6 @@
 /* ring3 image info, check, map, resize and snapshot. */
 #include <inttypes.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,116 @@ static const char *size_text(u64 bytes, char *buf, size_t room)
         value /= 1024;
     snprintf(buf, room, "%.3g %s", value, units[unit]);
     return buf;
+}
+
+/* --- JSON, with the keys of qemu-img --- */
+
+int image_output_parse(const struct image_options *o, bool *json, struct error *err)
+{
+    *json = o->output && !strcmp(o->output, "json");
+    if (!o->output || *json || !strcmp(o->output, "human"))
+        return 0;
+    return error_set(err, EINVAL, "--output: '%.80s' is not possible; write human or json", o->output);
+}
+
+/* Takes over `value`; NULL: no memory. A name that is no UTF-8 is shown as none. */
+static void put(json_t *object, const char *key, json_t *value)
+{
+    json_object_set_new(object, key, value ? value : json_null());
+}
+
+static void put_number(json_t *object, const char *key, u64 value)
+{
+    put(object, key, json_integer((json_int_t)value));
+}
+
+static int json_print(json_t *value)
+{
+    int r = value ? json_dumpf(value, stdout, JSON_INDENT(4) | JSON_ENCODE_ANY) : -1;
+    putchar('\n');
+    json_decref(value);
+    return r < 0 ? EXIT_FAILED : EXIT_OK;
+}
+
+static json_t *snapshots_json(const struct block *b)
+{
+    json_t *list = json_array();
+    for (u32 i = 0; i < qcow2_snapshot_count(b); i++) {
+        struct snapshot_info s = qcow2_snapshot_get(b, i);
+        json_t *o = json_object();
+        put(o, "id", json_string(s.id));
+        put(o, "name", json_string(s.name));
+        put_number(o, "vm-state-size", s.vm_state_size);
+        put_number(o, "date-sec", s.date_sec);
+        put_number(o, "date-nsec", s.date_nsec);
+        put_number(o, "vm-clock-sec", s.vm_clock_ns / 1000000000);
+        put_number(o, "vm-clock-nsec", s.vm_clock_ns % 1000000000);
+        json_array_append_new(list, o);
+    }
+    return list;
+}
+
+static json_t *info_json(const struct block *b, u64 actual)
+{
+    struct qcow2_info info;
+    json_t *o = json_object(), *specific = json_object(), *data = json_object();
+    bool qcow2 = qcow2_info_get(b, &info);
+    put(o, "filename", json_string(b->path));
+    put(o, "format", json_string(b->ops->name));
+    put_number(o, "virtual-size", b->size);
+    put_number(o, "actual-size", actual);
+    if (b->backing_name) {
+        char *full = block_backing_path(b->path, b->backing_name);
+        put(o, "backing-filename", json_string(b->backing_name));
+        put(o, "full-backing-filename", json_string(full ? full : b->backing_name));
+        free(full);
+    }
+    if (b->backing_format)
+        put(o, "backing-filename-format", json_string(b->backing_format));
+    if (!qcow2) {
+        json_decref(specific);
+        json_decref(data);
+        return o;
+    }
+    if (info.snapshot_count)
+        put(o, "snapshots", snapshots_json(b));
+    put_number(o, "cluster-size", info.cluster_size);
+    put(o, "dirty-flag", json_boolean(info.dirty));
+    put(data, "compat", json_string(info.version == 2 ? "0.10" : "1.1"));
+    put(data, "compression-type", json_string(info.zstd ? "zstd" : "zlib"));
+    put_number(data, "refcount-bits", info.refcount_bits);
+    if (info.version >= 3) {
+        put(data, "lazy-refcounts", json_boolean(info.lazy_refcounts));
+        put(data, "corrupt", json_boolean(info.corrupt));
+        put(data, "extended-l2", json_false());
+    }
+    put(specific, "type", json_string("qcow2"));
+    put(specific, "data", data);
+    put(o, "format-specific", specific);
+    return o;
+}
+
+static json_t *check_json(const struct block *b, const struct qcow2_check *c)
+{
+    json_t *o = json_object();
+    put(o, "filename", json_string(b->path));
+    put(o, "format", json_string(b->ops->name));
+    put_number(o, "check-errors", 0);
+    put_number(o, "image-end-offset", c->image_end);
+    put_number(o, "total-clusters", c->clusters_total);
+    const struct {
+        const char *key;
+        u64 value;
+    } counts[] = {{"allocated-clusters", c->clusters_allocated},
+                  {"compressed-clusters", c->clusters_compressed},
+                  {"corruptions", c->corruptions},
+                  {"leaks", c->leaks},
+                  {"corruptions-fixed", c->corruptions_fixed},
+                  {"leaks-fixed", c->leaks_fixed}};
+    for (size_t i = 0; i < ARRAY_LEN(counts); i++)
+        if (counts[i].value)
+            put_number(o, counts[i].key, counts[i].value);
+    return o;
 }
 
 /* --- info --- */
@@ -50,10 +161,18 @@ int image_info(const struct image_options *o, char **operands, struct error *err
     struct block *b;
     struct stat st = {0};
     char size[32], used[32];
-    int r = block_open(&b, operands[0], &options, err);
+    bool json;
+    int r = image_output_parse(o, &json, err);
+    if (r == 0)
+        r = block_open(&b, operands[0], &options, err);
     if (r < 0)
         return r;
     stat(operands[0], &st);
+    if (json) {
+        r = json_print(info_json(b, (u64)st.st_blocks * 512));
+        block_close(b, NULL);
+        return r;
+    }
     printf("image: %s\nfile format: %s\nvirtual size: %s (%" PRIu64 " bytes)\ndisk size: %s\n", operands[0],
            b->ops->name, size_text(b->size, size, sizeof size), b->size,
            size_text((u64)st.st_blocks * 512, used, sizeof used));
@@ -116,39 +235,121 @@ int image_check(const struct image_options *o, char **operands, struct error *er
         .format = o->format, .readonly = !o->repair, .no_backing = true, .inspect = true};
     struct qcow2_check check = {.repair = o->repair, .report = print_finding};
     struct block *b;
-    int r = block_open(&b, operands[0], &options, err);
+    json_t *found = NULL;
+    bool json;
+    int r = image_output_parse(o, &json, err);
+    if (r == 0)
+        r = block_open(&b, operands[0], &options, err);
     if (r < 0)
         return r;
+    if (json)
+        check.report = NULL;
     r = qcow2_check(b, &check, err);
+    if (r == 0 && json)
+        found = check_json(b, &check);
     int closed = block_close(b, r < 0 ? NULL : err);
-    r = r < 0 ? r : closed;
-    return r < 0 ? r : check_print(&check);
+    if (r < 0 || closed < 0) {
+        json_decref(found);
+        return r < 0 ? r : closed;
+    }
+    if (!json)
+        return check_print(&check);
+    r = json_print(found);
+    return check.corruptions || check.leaks ? EXIT_FAILED : r;
 }
 
 /* --- map --- */
 
+struct mapped {
+    u64 start;
+    struct block_extent extent;
+    bool present; /* in some layer */
+    const char *path;
+};
+
+static void mapped_print(const struct mapped *m)
+{
+    const struct block_extent *e = &m->extent;
+    if (e->status == BLOCK_DATA && e->has_host_offset)
+        printf("%#-16" PRIx64 "%#-16" PRIx64 "%#-16" PRIx64 "%s\n", m->start, e->length, e->host_offset,
+               m->path);
+    else if (e->status == BLOCK_DATA)
+        printf("%#-16" PRIx64 "%#-16" PRIx64 "%-16s%s\n", m->start, e->length, "compressed", m->path);
+}
+
+static json_t *mapped_json(const struct mapped *m)
+{
+    const struct block_extent *e = &m->extent;
+    json_t *o = json_object();
+    put_number(o, "start", m->start);
+    put_number(o, "length", e->length);
+    put_number(o, "depth", e->depth);
+    put(o, "present", json_boolean(m->present));
+    put(o, "zero", json_boolean(e->status == BLOCK_ZERO));
+    put(o, "data", json_boolean(e->status == BLOCK_DATA));
+    if (e->has_host_offset)
+        put_number(o, "offset", e->host_offset);
+    return o;
+}
+
+static bool mapped_joins(const struct mapped *a, const struct mapped *b)
+{
+    const struct block_extent *x = &a->extent, *y = &b->extent;
+    return a->path && x->status == y->status && x->depth == y->depth && a->present == b->present &&
+           x->compressed == y->compressed && x->has_host_offset == y->has_host_offset &&
+           (!x->has_host_offset || x->host_offset + x->length == y->host_offset);
+}
+
+static int mapped_get(struct block *b, u64 at, struct mapped *m, struct error *err)
+{
+    struct block *layer = b;
+    struct block_extent own;
+    *m = (struct mapped){.start = at};
+    int r = block_map_chain(b, at, b->size - at, &m->extent, err);
+    for (unsigned i = 0; r == 0 && i < m->extent.depth; i++)
+        layer = layer->backing;
+    m->path = layer->path;
+    if (r == 0 && at < layer->size) {
+        r = block_map(layer, at, MIN(m->extent.length, layer->size - at), &own, err);
+        m->present = own.status != BLOCK_UNALLOCATED;
+    }
+    return r;
+}
+
 int image_map(const struct image_options *o, char **operands, struct error *err)
 {
     struct block_options options = {.format = o->format, .readonly = true};
+    struct mapped last = {.path = NULL}, m;
     struct block *b;
-    int r = block_open(&b, operands[0], &options, err);
+    bool json;
+    int r = image_output_parse(o, &json, err);
+    if (r == 0)
+        r = block_open(&b, operands[0], &options, err);
     if (r < 0)
         return r;
-    printf("%-16s%-16s%-16s%s\n", "Offset", "Length", "Mapped to", "File");
-    for (u64 at = 0; at < b->size && r == 0;) {
-        struct block_extent e;
-        const struct block *layer = b;
-        r = block_map_chain(b, at, b->size - at, &e, err);
-        for (unsigned i = 0; r == 0 && i < e.depth; i++)
-            layer = layer->backing;
-        if (r == 0 && e.status == BLOCK_DATA && e.has_host_offset)
-            printf("%#-16" PRIx64 "%#-16" PRIx64 "%#-16" PRIx64 "%s\n", at, e.length, e.host_offset,
-                   layer->path);
-        else if (r == 0 && e.status == BLOCK_DATA)
-            printf("%#-16" PRIx64 "%#-16" PRIx64 "%-16s%s\n", at, e.length, "compressed", layer->path);
-        at += e.length;
+    json_t *list = json_array();
+    if (!json)
+        printf("%-16s%-16s%-16s%s\n", "Offset", "Length", "Mapped to", "File");
+    for (u64 at = 0; at < b->size && r == 0; at += m.extent.length) {
+        r = mapped_get(b, at, &m, err);
+        if (r == 0 && mapped_joins(&last, &m)) {
+            last.extent.length += m.extent.length;
+            continue;
+        }
+        if (json && last.path)
+            json_array_append_new(list, mapped_json(&last));
+        else if (last.path)
+            mapped_print(&last);
+        last = m;
     }
+    if (r == 0 && json && last.path)
+        json_array_append_new(list, mapped_json(&last));
+    else if (r == 0 && last.path)
+        mapped_print(&last);
     block_close(b, NULL);
+    if (r == 0 && json)
+        return json_print(list);
+    json_decref(list);
     return r < 0 ? r : EXIT_OK;
 }
 
@@ -191,13 +392,19 @@ int image_snapshot(const struct image_options *o, char **operands, struct error 
     if (!list && strcmp(verb, "create") != 0 && strcmp(verb, "apply") != 0 && strcmp(verb, "delete") != 0)
         return error_set(err, EINVAL,
                          "'%.80s' is not possible for a snapshot; write list, create, apply or delete", verb);
+    bool json;
+    int r = image_output_parse(o, &json, err);
+    if (r < 0)
+        return r;
     if (list == (name != NULL))
         return error_set(err, EINVAL,
                          list ? "'list' takes no name" : "write the snapshot's name behind the file's");
-    int r = block_open(&b, operands[1], &options, err);
+    r = block_open(&b, operands[1], &options, err);
     if (r < 0)
         return r;
-    if (list)
+    if (list && json)
+        json_print(snapshots_json(b));
+    else if (list)
         snapshots_print(b);
     else if (!strcmp(verb, "create"))
         r = qcow2_snapshot_create(b, name, (u32)time(NULL), err);

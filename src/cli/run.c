@@ -41,6 +41,13 @@ static int set_firmware(void *target, const char *value, struct error *err)
     return 0;
 }
 
+static int set_nvram(void *target, const char *value, struct error *err)
+{
+    struct run_options *o = target;
+    o->machine.nvram = value;
+    return 0;
+}
+
 static int set_initrd(void *target, const char *value, struct error *err)
 {
     struct run_options *o = target;
@@ -256,8 +263,9 @@ static int set_stats(void *target, const char *value, struct error *err)
 static const struct option options[] = {
     {"kernel", "FILE",
      "the kernel: a bzImage, or an ELF file with a PVH entry or a\nMultiboot header; it starts without firmware", set_kernel},
-    {"firmware", "WHAT", "what starts the machine without a kernel: SeaBIOS (bios), or an image",
+    {"firmware", "WHAT", "what starts the machine without a kernel: SeaBIOS (bios), OVMF\n(uefi), or an image",
      set_firmware},
+    {"nvram", "FILE", "where UEFI keeps its variables; made if it is not there", set_nvram},
     {"initrd", "FILE",
      "the initial RAM disk; for a Multiboot kernel a module, 'FILE ARGS',\nand the option may be repeated",
      set_initrd},

@@ -59,8 +59,7 @@ struct irq_line board_isa_irq(struct board *b, unsigned irq)
 static void reset_requested(void *opaque, enum reset_kind kind)
 {
     struct board *b = opaque;
-    const char *firmware = b->machine->config.firmware;
-    bool resumes = board_has_firmware(b) && !(firmware && !strcmp(firmware, "uefi"));
+    bool resumes = board_has_firmware(b) && !uefi_is_wanted(b);
     machine_request_reset(b->machine, kind == RESET_CPU && resumes ? RESET_CPU : RESET_SYSTEM);
 }
 
@@ -283,7 +282,7 @@ static const struct board_device {
     {"ACPI power management", acpi_pm_row_create, acpi_pm_row_destroy, acpi_pm_row_reset},
     {"power management function", piix4_pm_row_create, piix4_pm_row_destroy, piix4_pm_row_reset},
     {"firmware configuration", fw_cfg_row_create, fw_cfg_row_destroy, fw_cfg_row_reset},
-    {"firmware", rom_row_create, rom_row_destroy, NULL},
+    {"firmware", rom_row_create, rom_row_destroy, rom_row_reset},
     {"firmware's debug port", debug_console_row_create, debug_console_row_destroy, NULL},
     {"display", display_row_create, display_row_destroy, NULL},
     {"VGA", vga_row_create, vga_row_destroy, vga_row_reset},

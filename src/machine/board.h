@@ -46,6 +46,10 @@ struct board {
     struct piix4_pm *piix4_pm;
     struct fw_cfg *fw_cfg;
     struct ram_block *rom_block; /* the firmware; NULL: none */
+    /* UEFI: code and variables, the variables' contents and the file that keeps them (NULL: none) */
+    struct pflash *flash[2];
+    struct ram_block *flash_block;
+    struct block *nvram;
     struct mem_region rom_high, rom_low;
     struct debug_console *debug_console;
     struct board_virtio *virtio; /* board_virtio.c's */

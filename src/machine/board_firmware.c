@@ -47,6 +47,8 @@ int rom_row_create(struct board *b, struct error *err)
     char found[PATH_SIZE];
     if (config->kernel)
         return 0;
+    if (uefi_is_wanted(b))
+        return uefi_create(b, err);
     if (!path || !strcmp(path, "bios")) {
         int rc = rom_find(&rom_seabios, found, sizeof found, err);
         if (rc)
@@ -61,9 +63,15 @@ int rom_row_create(struct board *b, struct error *err)
 
 void rom_row_destroy(struct board *b)
 {
+    uefi_destroy(b);
     mem_unmap(b->env.mem, &b->rom_high);
     mem_unmap(b->env.mem, &b->rom_low);
     ram_block_destroy(b->rom_block);
+}
+
+void rom_row_reset(struct board *b)
+{
+    uefi_reset(b);
 }
 
 /* Firmware takes the trouble to print only if the port is there. */

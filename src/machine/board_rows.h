@@ -73,11 +73,16 @@ ROW_DECLARE(virtio);
 
 /* board_firmware.c */
 ROW_DECLARE(fw_cfg);
-int rom_row_create(struct board *b, struct error *err);
-void rom_row_destroy(struct board *b);
+ROW_DECLARE(rom);
 int debug_console_row_create(struct board *b, struct error *err);
 void debug_console_row_destroy(struct board *b);
 /* Once all devices are there: fills the firmware configuration device and the CMOS RAM. */
 int firmware_describe(struct board *b, struct error *err);
+
+/* board_uefi.c: what of the firmware's row is UEFI's. */
+bool uefi_is_wanted(const struct board *b);
+int uefi_create(struct board *b, struct error *err);
+void uefi_destroy(struct board *b);
+void uefi_reset(struct board *b);
 
 #endif

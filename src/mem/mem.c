@@ -4,6 +4,7 @@
  */
 #include "mem/mem.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -322,6 +323,24 @@ void mem_mark_dirty(struct mem_space *space, u64 gpa, u64 len)
             return;
         if (found_is(&f, MEM_RAM))
             mark_found_dirty(space, &f, n);
+        gpa += n;
+        len -= n;
+    }
+}
+
+void mem_release(struct mem_space *space, u64 gpa, u64 len)
+{
+    while (len) {
+        struct found f = find(space, gpa);
+        u64 n = MIN(len, f.left);
+        if (!n)
+            return;
+        if (found_is(&f, MEM_RAM)) {
+            u64 offset = f.region->block_offset + f.offset;
+            if (fallocate(f.region->block->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
+                          (off_t)n) == 0)
+                mark_found_dirty(space, &f, n);
+        }
         gpa += n;
         len -= n;
     }

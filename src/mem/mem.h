@@ -136,6 +136,10 @@ static inline void ram_page_mark_dirty(struct ram_block *block, u64 block_offset
         atomic_fetch_or_explicit(flags, RAM_PAGE_DIRTY, memory_order_relaxed);
 }
 
+/* Gives the RAM in [gpa, gpa + len), whole pages, back to the host: it reads as zeroes and costs nothing
+ * until it is touched again. */
+void mem_release(struct mem_space *space, u64 gpa, u64 len);
+
 /* Whom to tell, once the bytes are there, that a page with RAM_PAGE_CODE was written. Called on any thread,
  * perhaps with the machine lock held: must not wait for a vCPU. Set before guest code runs; NULL for nobody.
  */

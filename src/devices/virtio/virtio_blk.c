@@ -391,6 +391,7 @@ static int virtio_blk_check(const void *opaque, const void *state, struct error 
     return 0;
 }
 
+/* After virtio_load, which resets the device. */
 static void virtio_blk_load(void *opaque, const void *state)
 {
     struct virtio_blk *blk = opaque;
@@ -427,9 +428,8 @@ int virtio_blk_create(struct virtio_blk **out, const struct device_env *env,
         .queue_size = QUEUE_SIZE,
     };
     info.features |= blk->drive->readonly ? F_READONLY : F_DISCARD | F_WRITE_ZEROES;
-    /* virtio_init's record comes last: its load ends with a look at the queues. */
-    if (state_set_add(env->state, &virtio_blk_desc, blk, config->instance) < 0 ||
-        virtio_init(&blk->dev, env, &blk_ops, &info, NULL) < 0) {
+    if (virtio_init(&blk->dev, env, &blk_ops, &info, NULL) < 0 ||
+        state_set_add(env->state, &virtio_blk_desc, blk, config->instance) < 0) {
         virtio_blk_destroy(blk);
         return error_set(err, ENOMEM, "out of memory for a virtio disk");
     }

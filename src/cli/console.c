@@ -17,6 +17,7 @@
 
 struct console {
     struct machine *machine;
+    enum console_port port;
     int in, out; /* -1: none */
     bool close_in, close_out;
     int in_flags;  /* of a shared `in`, to be put back: watching makes it non-blocking */
@@ -194,7 +195,7 @@ static void typed_deliver(struct console *c)
 {
     size_t n = 1;
     while (n && c->typed_from < c->typed_to) {
-        n = machine_console_input(c->machine, c->typed + c->typed_from, c->typed_to - c->typed_from);
+        n = machine_console_input(c->machine, c->port, c->typed + c->typed_from, c->typed_to - c->typed_from);
         c->typed_from += n;
     }
     if (c->typed_from == c->typed_to)
@@ -278,12 +279,13 @@ static void input_room(void *opaque)
 
 /* --- life --- */
 
-int console_attach(struct console *c, struct machine *machine, struct error *err)
+int console_attach(struct console *c, struct machine *machine, enum console_port port, struct error *err)
 {
     const struct machine_console ops = {.write = console_write, .opaque = c};
     struct loop *loop = machine_loop(machine);
 
     c->machine = machine;
+    c->port = port;
     clock_gettime(CLOCK_MONOTONIC, &c->give_up);
     c->give_up.tv_sec += c->timeout;
     if (c->terminal) {
@@ -293,8 +295,8 @@ int console_attach(struct console *c, struct machine *machine, struct error *err
             return rc;
         machine_log(machine)->crlf = isatty(STDERR_FILENO);
     }
-    machine_set_console(machine, &ops);
-    machine_on_console_room(machine, input_room, c);
+    machine_set_console(machine, port, &ops);
+    machine_on_console_room(machine, port, input_room, c);
     if (c->in >= 0) {
         c->in_watch = fd_watch_create(loop, c->in, in_readable, NULL, c);
         if (!c->in_watch) {

@@ -1,5 +1,6 @@
 /*
- * The guest's serial console: on the standard streams (raw if that is a terminal), in a file, or nowhere.
+ * A console of the guest, its serial port's or a virtio one: on the standard streams (raw if that is a
+ * terminal), in a file, or nowhere.
  *
  * Threads: open, attach, detach and close belong to the machine's thread. Output arrives on any thread with
  * the machine lock held; it is buffered, and only an output that nobody reads for long makes the guest wait.
@@ -7,10 +8,9 @@
 #ifndef RING3_CLI_CONSOLE_H
 #define RING3_CLI_CONSOLE_H
 
-#include "base/error.h"
+#include "machine/machine.h"
 
 struct console;
-struct machine;
 
 /*
  * `spec` is "stdio", "file:PATH" or "none". A file is created or emptied here; the terminal is not touched
@@ -23,7 +23,8 @@ void console_close(struct console *console);
 bool console_spec_is_valid(const char *spec);
 
 /* Connects it to a machine that is about to run: from now on the terminal is raw. */
-int console_attach(struct console *console, struct machine *machine, struct error *err);
+int console_attach(struct console *console, struct machine *machine, enum console_port port,
+                   struct error *err);
 /* Writes out what is buffered, restores the terminal, lets go of the machine's loop. Accepts NULL. */
 void console_detach(struct console *console);
 

@@ -22,6 +22,8 @@ struct run_options {
     const char *console;
     const char *dumps[MAX_DUMPS];
     unsigned dump_count;
+    const char *console;        /* NULL: stdio, unless the other one has it */
+    const char *virtio_console; /* NULL: none */
     bool stats;
 };
 
@@ -149,6 +151,45 @@ static int set_console(void *target, const char *value, struct error *err)
     return 0;
 }
 
+static int set_virtio_console(void *target, const char *value, struct error *err)
+{
+    struct run_options *o = target;
+    if (!console_spec_is_valid(value))
+        return error_set(err, EINVAL, "'%.80s' is no console; write stdio, file:PATH or none", value);
+    o->virtio_console = value;
+    o->machine.virtio_console = true;
+    return 0;
+}
+
+static int set_rng(void *target, const char *value, struct error *err)
+{
+    struct run_options *o = target;
+    o->machine.rng = true;
+    return 0;
+}
+
+static int set_balloon(void *target, const char *value, struct error *err)
+{
+    struct run_options *o = target;
+    o->machine.balloon = true;
+    return !strcmp(value, "0") ? 0 : value_parse_size(value, &o->machine.balloon_target, err);
+}
+
+static int set_virtio_input(void *target, const char *value, struct error *err)
+{
+    struct run_options *o = target;
+    if (!strcmp(value, "keyboard"))
+        o->machine.virtio_keyboard = true;
+    else if (!strcmp(value, "mouse"))
+        o->machine.virtio_mouse = true;
+    else if (!strcmp(value, "tablet"))
+        o->machine.virtio_tablet = true;
+    else
+        return error_set(err, EINVAL, "unknown input device '%.80s'; there are keyboard, mouse and tablet",
+                         value);
+    return 0;
+}
+
 static int set_type(void *target, const char *value, struct error *err)
 {
     struct run_options *o = target;
@@ -264,6 +305,10 @@ static const struct option options[] = {
     {"kernel", "FILE",
      "the kernel: a bzImage, or an ELF file with a PVH entry or a\nMultiboot header; it starts without firmware", set_kernel},
     {"firmware", "WHAT", "what starts the machine without a kernel: SeaBIOS (bios), OVMF\n(uefi), or an image",
+     "the kernel: a bzImage, or an ELF file with a PVH entry or a\nMultiboot header; it starts without "
+     "firmware",
+     set_kernel},
+    {"firmware", "WHAT", "what starts the machine without a kernel: SeaBIOS (bios), or an image",
      set_firmware},
     {"nvram", "FILE", "where UEFI keeps its variables; made if it is not there", set_nvram},
     {"initrd", "FILE",
@@ -291,6 +336,11 @@ static const struct option options[] = {
      "show the guest's screen: none, or vnc=[HOST:]N for VNC viewers,\n[,password-file=FILE][,tls=DIR], see "
      "below (none)",
      set_display},
+    {"virtio-console", "WHERE", "add a virtio console (Linux: hvc0), connected to WHERE", set_virtio_console},
+    {"rng", NULL, "add a virtio entropy source", set_rng},
+    {"balloon", "SIZE", "add a virtio balloon that asks the guest for SIZE of its memory (or 0)",
+     set_balloon},
+    {"virtio-input", "KIND", "add a virtio keyboard, mouse or tablet; may be repeated", set_virtio_input},
     {"type", "TEXT[@SECONDS]",
      "type this on the guest's keyboard, SECONDS after power-on; may be\nrepeated, see below", set_type},
     {"timeout", "SECONDS", "stop with status 124 after this time (0: never)", set_timeout},
@@ -359,13 +409,15 @@ static int die_of(int sig)
     return 128 + sig;
 }
 
-static int exit_status(const struct machine_result *result, const struct console *console)
+static int exit_status(const struct machine_result *result, struct console *const *consoles)
 {
     struct error err = {0};
 
-    if (console_check_output(console, &err) < 0) {
-        report_error(&err);
-        return EXIT_FAILED;
+    for (unsigned i = 0; i < CONSOLE_PORTS; i++) {
+        if (consoles[i] && console_check_output(consoles[i], &err) < 0) {
+            report_error(&err);
+            return EXIT_FAILED;
+        }
     }
     switch (result->end) {
     case MACHINE_POWEROFF:
@@ -400,31 +452,62 @@ static int dump_screens(const struct run_options *o, struct machine *machine, in
 }
 
 static int run_machine(const struct run_options *o, struct machine *machine, struct console *console)
+/* The consoles that there are; the serial one has the standard streams unless the other one does. */
+static int consoles_open(const struct run_options *o, struct console **consoles, struct error *err)
+{
+    bool other = o->virtio_console && !strcmp(o->virtio_console, "stdio");
+    const char *specs[CONSOLE_PORTS] = {
+        [CONSOLE_SERIAL] = o->console ? o->console
+                           : other    ? "none"
+                                      : "stdio",
+        [CONSOLE_VIRTIO] = o->virtio_console,
+    };
+    if (other && !strcmp(specs[CONSOLE_SERIAL], "stdio"))
+        return error_set(err, EINVAL,
+                         "two consoles cannot both be on stdio; give one of --console and "
+                         "--virtio-console a file or none");
+    for (unsigned i = 0; i < CONSOLE_PORTS; i++) {
+        if (specs[i] && console_open(&consoles[i], specs[i], o->machine.timeout, err) < 0)
+            return -err->code;
+    }
+    return 0;
+}
+
+static void consoles_detach(struct console *const *consoles)
+{
+    for (unsigned i = 0; i < CONSOLE_PORTS; i++)
+        console_detach(consoles[i]);
+}
+
+static int run_machine(const struct run_options *o, struct machine *machine, struct console *const *consoles)
 {
     struct machine_result result = {0};
     struct error err = {0};
-    int status;
+    int status, rc = 0;
 
     signals_set_machine(machine);
-    if (console_attach(console, machine, &err) < 0) {
+    for (unsigned i = 0; i < CONSOLE_PORTS && rc == 0; i++)
+        rc = consoles[i] ? console_attach(consoles[i], machine, (enum console_port)i, &err) : 0;
+    if (rc < 0) {
         report_error(&err);
         status = EXIT_FAILED;
     } else {
         machine_run(machine, &result);
-        console_detach(console);
+        consoles_detach(consoles);
         if (o->stats)
             machine_stats(machine, print_stat, NULL);
         status = dump_screens(o, machine, exit_status(&result, console));
+        status = exit_status(&result, consoles);
     }
-    console_detach(console);
+    consoles_detach(consoles);
     signals_set_machine(NULL);
     return status;
 }
 
 static int run_run(const struct command *self, int argc, char **argv)
 {
-    struct run_options o = {.console = "stdio"};
-    struct console *console = NULL;
+    struct run_options o = {0};
+    struct console *consoles[CONSOLE_PORTS] = {NULL};
     struct machine *machine = NULL;
     struct error err = {0};
     int operands, status;
@@ -446,12 +529,12 @@ static int run_run(const struct command *self, int argc, char **argv)
 
     status = EXIT_FAILED;
     signals_install();
-    if (machine_create(&machine, &o.machine, &err) < 0 ||
-        console_open(&console, o.console, o.machine.timeout, &err) < 0)
+    if (machine_create(&machine, &o.machine, &err) < 0 || consoles_open(&o, consoles, &err) < 0)
         report_error(&err);
     else
-        status = run_machine(&o, machine, console);
-    console_close(console);
+        status = run_machine(&o, machine, consoles);
+    for (unsigned i = 0; i < CONSOLE_PORTS; i++)
+        console_close(consoles[i]);
     machine_destroy(machine);
     disk_options_finish(&o.disks);
     return signals_caught() ? die_of(signals_caught()) : status;

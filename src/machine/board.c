@@ -204,15 +204,13 @@ static void i8042_row_reset(struct board *b)
 static void uart_write_console(void *opaque, const u8 *data, size_t len)
 {
     struct board *b = opaque;
-    if (b->console.write)
-        b->console.write(b->console.opaque, data, len);
+    board_console_write(b, CONSOLE_SERIAL, data, len);
 }
 
 static void uart_input_wanted(void *opaque)
 {
     struct board *b = opaque;
-    if (b->console_room)
-        b->console_room(b->console_room_opaque);
+    board_console_invite(b, CONSOLE_SERIAL);
 }
 
 static int uart_row_create(struct board *b, struct error *err)
@@ -331,21 +329,38 @@ struct input *machine_input(struct machine *m)
 
 /* --- the console ------------------------------------------------------------------------------------ */
 
-void machine_set_console(struct machine *m, const struct machine_console *console)
+void machine_set_console(struct machine *m, enum console_port port, const struct machine_console *console)
 {
-    m->board.console = *console;
+    m->board.console[port].out = *console;
 }
 
-size_t machine_console_input(struct machine *m, const u8 *data, size_t len)
+size_t machine_console_input(struct machine *m, enum console_port port, const u8 *data, size_t len)
 {
-    size_t n = MIN(len, uart_can_receive(m->board.uart));
+    struct board *b = &m->board;
+    if (port == CONSOLE_VIRTIO)
+        return board_virtio_console_input(b, data, len);
+    size_t n = MIN(len, uart_can_receive(b->uart));
     if (n)
-        uart_receive(m->board.uart, data, n);
+        uart_receive(b->uart, data, n);
     return n;
 }
 
-void machine_on_console_room(struct machine *m, void (*room)(void *opaque), void *opaque)
+void machine_on_console_room(struct machine *m, enum console_port port, void (*room)(void *opaque),
+                             void *opaque)
 {
-    m->board.console_room = room;
-    m->board.console_room_opaque = opaque;
+    m->board.console[port].room = room;
+    m->board.console[port].room_opaque = opaque;
+}
+
+void board_console_write(struct board *b, enum console_port port, const u8 *data, size_t len)
+{
+    const struct machine_console *out = &b->console[port].out;
+    if (out->write)
+        out->write(out->opaque, data, len);
+}
+
+void board_console_invite(struct board *b, enum console_port port)
+{
+    if (b->console[port].room)
+        b->console[port].room(b->console[port].room_opaque);
 }

@@ -19,9 +19,11 @@ struct board {
     struct mem_region ram_base, ram_low,
         ram_high;       /* below 640 KiB, from 1 MiB, from 4 GiB; i440fx has the rest */
     u8 isa_sources[16]; /* who drives each ISA interrupt: bit per enum isa_source */
-    struct machine_console console;
-    void (*console_room)(void *opaque);
-    void *console_room_opaque;
+    struct board_console {
+        struct machine_console out;
+        void (*room)(void *opaque);
+        void *room_opaque;
+    } console[CONSOLE_PORTS];
 
     struct pic *pic;
     struct lapic_bus *lapic_bus;

@@ -20,6 +20,11 @@ struct irq_line board_isa_irq_from(struct board *b, unsigned irq, enum isa_sourc
 struct irq_line board_isa_irq(struct board *b, unsigned irq);
 /* Where interrupt messages of functions and chips go. */
 struct msi_sink board_msi(struct board *b);
+/* What a console port's device has to say; that it has room for input again. */
+void board_console_write(struct board *b, enum console_port port, const u8 *data, size_t len);
+void board_console_invite(struct board *b, enum console_port port);
+/* Returns how many bytes the virtio console took. */
+size_t board_virtio_console_input(struct board *b, const u8 *data, size_t len);
 /* A device asks for a reset of the machine. */
 struct reset_line board_reset_line(struct board *b);
 

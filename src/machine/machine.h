@@ -48,18 +48,22 @@ struct machine_config {
     const char *floppies[MACHINE_MAX_FLOPPIES]; /* NULL: no drive */
     const char *vnc;                            /* see display/vnc.h; NULL: no viewers */
     bool rng;                                   /* virtio-rng */
-    const char *type[MACHINE_MAX_TYPED];        /* see display/typing.h */
+    bool virtio_console;                        /* a second console, CONSOLE_VIRTIO */
+    bool balloon;                               /* virtio-balloon */
+    u64 balloon_target;                         /* bytes that the guest is asked to give back */
+    bool virtio_keyboard, virtio_mouse, virtio_tablet;
+    const char *type[MACHINE_MAX_TYPED]; /* see display/typing.h */
     unsigned type_count;
-    u64 memory;                                 /* bytes */
-    unsigned cpus;                              /* 1..VM_MAX_CPUS */
-    const char *cpu_model;                      /* NULL: the default */
-    const char *engine;                         /* NULL: the default */
-    unsigned timeout;                           /* seconds; 0: none */
-    int exit_port;                              /* isa-debug-exit; -1: none */
-    bool testdev;                               /* pc-testdev */
-    bool iommu;                                 /* an Intel VT-d remapping unit */
-    bool edu;                                   /* QEMU's edu PCI device */
-    u64 trace_topics;                           /* bit per enum trace_topic */
+    u64 memory;            /* bytes */
+    unsigned cpus;         /* 1..VM_MAX_CPUS */
+    const char *cpu_model; /* NULL: the default */
+    const char *engine;    /* NULL: the default */
+    unsigned timeout;      /* seconds; 0: none */
+    int exit_port;         /* isa-debug-exit; -1: none */
+    bool testdev;          /* pc-testdev */
+    bool iommu;            /* an Intel VT-d remapping unit */
+    bool edu;              /* QEMU's edu PCI device */
+    u64 trace_topics;      /* bit per enum trace_topic */
 };
 
 enum machine_end {
@@ -77,7 +81,10 @@ struct machine_result {
     struct error error;
 };
 
-/* Where the first serial port's output goes. Called with the machine lock held, on any of the VM's threads.
+enum console_port { CONSOLE_SERIAL, CONSOLE_VIRTIO, CONSOLE_PORTS };
+
+/* Where the output of the first serial port or of the virtio console goes. Called with the machine lock held,
+ * on any of the VM's threads.
  */
 struct machine_console {
     void (*write)(void *opaque, const u8 *data, size_t len);
@@ -96,12 +103,13 @@ void machine_config_init(struct machine_config *config);
 int machine_create(struct machine **out, const struct machine_config *config, struct error *err);
 void machine_destroy(struct machine *m);
 
-/* Connects the console; before machine_run. */
-void machine_set_console(struct machine *m, const struct machine_console *console);
-/* Types into the console: returns how many bytes the serial port took (its FIFO is small; offer the rest
+/* Connects a console; before machine_run. */
+void machine_set_console(struct machine *m, enum console_port port, const struct machine_console *console);
+/* Types into the console: returns how many bytes the port took (its FIFO is small; offer the rest
  * again when `room` is called). [machine lock] */
-size_t machine_console_input(struct machine *m, const u8 *data, size_t len);
-void machine_on_console_room(struct machine *m, void (*room)(void *opaque), void *opaque);
+size_t machine_console_input(struct machine *m, enum console_port port, const u8 *data, size_t len);
+void machine_on_console_room(struct machine *m, enum console_port port, void (*room)(void *opaque),
+                             void *opaque);
 
 /* The machine's event loop, to watch descriptors with. */
 struct loop *machine_loop(struct machine *m);

@@ -91,7 +91,7 @@ static void test_side_by_side(void)
         CHECK(machine_create(&side->machine, &config, &err) == 0);
         CHECK_STR(err.message, "");
         struct machine_console console = {side_console, side};
-        machine_set_console(side->machine, &console);
+        machine_set_console(side->machine, CONSOLE_SERIAL, &console);
     }
     for (unsigned i = 0; i < 2; i++)
         pthread_create(&threads[i], NULL, side_run, &sides[i]);

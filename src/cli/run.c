@@ -19,7 +19,6 @@
 struct run_options {
     struct machine_config machine;
     struct disk_options disks;
-    const char *console;
     const char *dumps[MAX_DUMPS];
     unsigned dump_count;
     const char *console;        /* NULL: stdio, unless the other one has it */
@@ -451,7 +450,6 @@ static int dump_screens(const struct run_options *o, struct machine *machine, in
     return status;
 }
 
-static int run_machine(const struct run_options *o, struct machine *machine, struct console *console)
 /* The consoles that there are; the serial one has the standard streams unless the other one does. */
 static int consoles_open(const struct run_options *o, struct console **consoles, struct error *err)
 {
@@ -496,8 +494,7 @@ static int run_machine(const struct run_options *o, struct machine *machine, str
         consoles_detach(consoles);
         if (o->stats)
             machine_stats(machine, print_stat, NULL);
-        status = dump_screens(o, machine, exit_status(&result, console));
-        status = exit_status(&result, consoles);
+        status = dump_screens(o, machine, exit_status(&result, consoles));
     }
     consoles_detach(consoles);
     signals_set_machine(NULL);

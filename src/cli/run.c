@@ -302,13 +302,11 @@ static int set_stats(void *target, const char *value, struct error *err)
 
 static const struct option options[] = {
     {"kernel", "FILE",
-     "the kernel: a bzImage, or an ELF file with a PVH entry or a\nMultiboot header; it starts without firmware", set_kernel},
-    {"firmware", "WHAT", "what starts the machine without a kernel: SeaBIOS (bios), OVMF\n(uefi), or an image",
      "the kernel: a bzImage, or an ELF file with a PVH entry or a\nMultiboot header; it starts without "
      "firmware",
      set_kernel},
-    {"firmware", "WHAT", "what starts the machine without a kernel: SeaBIOS (bios), or an image",
-     set_firmware},
+    {"firmware", "WHAT",
+     "what starts the machine without a kernel: SeaBIOS (bios), OVMF\n(uefi), or an image", set_firmware},
     {"nvram", "FILE", "where UEFI keeps its variables; made if it is not there", set_nvram},
     {"initrd", "FILE",
      "the initial RAM disk; for a Multiboot kernel a module, 'FILE ARGS',\nand the option may be repeated",

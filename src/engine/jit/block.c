@@ -1,6 +1,6 @@
 /* Building a block: which instructions, which flags are live where, the code, the trace. */
 #include "base/log.h"
-#include "engine/jit/lower.h"
+#include "engine/jit/lower_system.h"
 #include "mem/mem.h"
 
 /* Is the instruction the interpreter's and the last of its block: what may change the mode, the mapping, the
@@ -32,7 +32,8 @@ static void read_block(struct translation *t, const u8 *hva)
         memcpy(t->code + t->len, bytes, insn->len);
         t->len += insn->len;
         t->rip[++t->count] = t->code32 ? (u32)(rip + t->len) : rip + t->len;
-        if (ends_block(insn) && (insn->id != INSN_JCC || ++branches == BRANCHES_MAX))
+        if (ends_block(insn) && !system_is_inline(t, t->count - 1) &&
+            (insn->id != INSN_JCC || ++branches == BRANCHES_MAX))
             return;
     }
 }
@@ -49,7 +50,7 @@ static void find_live_flags(struct translation *t)
             live = (live & ~(info->flags_write & ~info->flags_undef)) | (info->flags_read & FLAGS_ARITH);
         else
             live = FLAGS_ARITH;
-        if (info->klass == CLASS_BRANCH)
+        if (info->klass == CLASS_BRANCH || system_is_inline(t, i))
             live = FLAGS_ARITH;
         t->live[i] = live;
     }
@@ -126,12 +127,6 @@ static void trace(const struct translation *t, const u8 *start)
     trace_hex(log, start, t->e.p);
 }
 
-/* One instruction that is the interpreter's anyhow. */
-static bool is_interpreters(const struct translation *t)
-{
-    return t->count == 1 && ends_block(&t->insn[0]) && !lower_find(t, 0);
-}
-
 /* False: nothing that could be kept. */
 static bool translate(struct translation *t, const u8 *hva)
 {
@@ -139,11 +134,9 @@ static bool translate(struct translation *t, const u8 *hva)
     t->b->len = (u16)t->len;
     if (t->count == 0)
         return false;
-    if (!is_interpreters(t)) {
-        find_live_flags(t);
-        groups_find(t);
-        lower_block(t);
-    }
+    find_live_flags(t);
+    groups_find(t);
+    lower_block(t);
     return !t->e.overrun && track_code(t->j, hva, t->code, t->len);
 }
 

@@ -109,11 +109,13 @@ static void add_stack(struct tracker *k, unsigned i)
         return;
     switch (insn->id) {
     case INSN_PUSH:
+    case INSN_PUSHF:
     case INSN_CALL:
     case INSN_CALL_IND:
         add_access(k, i, SLOT_STACK, RSP, -(s64)n, n, true);
         break;
     case INSN_POP:
+    case INSN_POPF:
     case INSN_RET:
         add_access(k, i, SLOT_STACK, RSP, 0, n, false);
         break;
@@ -130,9 +132,10 @@ static bool is_move_by_constant(const struct translation *t, const struct insn *
 {
     const struct opnd *o = &insn->opnd[0];
     if (reg == RSP && insn->opsize == native(t)) {
-        if (insn->id == INSN_PUSH || insn->id == INSN_POP) {
-            *by = insn->id == INSN_PUSH ? -(s64)native(t) : (s64)native(t);
-            return insn->id == INSN_PUSH || o->kind != OPND_GPR || o->reg != RSP;
+        bool push = insn->id == INSN_PUSH || insn->id == INSN_PUSHF;
+        if (push || insn->id == INSN_POP || insn->id == INSN_POPF) {
+            *by = push ? -(s64)native(t) : (s64)native(t);
+            return insn->id != INSN_POP || o->kind != OPND_GPR || o->reg != RSP;
         }
     }
     if (o->kind != OPND_GPR || o->reg != reg || o->size != native(t) || insn->nopnds != 2)
@@ -194,8 +197,11 @@ void groups_find(struct translation *t)
         if (t->b->mode & MODE_PLAIN)
             continue;
         if (lower_find(t, i)) {
-            add_operand(&k, i);
-            add_stack(&k, i);
+            /* Behind STI nothing may leave the block. */
+            if (!i || t->insn[i - 1].id != INSN_STI) {
+                add_operand(&k, i);
+                add_stack(&k, i);
+            }
             track_writes(&k, i);
         } else {
             for (unsigned g = 0; g < t->groups; g++)

@@ -136,7 +136,7 @@ struct link {
 struct block {
     u64 rip;
     const u8 *hva;  /* of the first byte of guest code */
-    const u8 *poll; /* entries: with the poll, without; NULL: the interpreter's (one instruction) */
+    const u8 *poll; /* entries: with the poll, without */
     const u8 *entry;
     struct block *next;      /* in the hash's bucket */
     struct block *next_page; /* in the page's */
@@ -156,7 +156,8 @@ struct jit_jump {
 };
 
 struct jit_thunks {
-    const u8 *enter, *exit, *exit_t0, *exit_zero, *link, *step, *lookup, *vectors_load, *vectors_store;
+    const u8 *enter, *exit, *exit_t0, *exit_zero, *link, *step, *step_end, *lookup, *vectors_load,
+        *vectors_store;
 };
 
 #define BUCKET_BITS 15
@@ -236,6 +237,8 @@ struct block *block_translate(struct jit *j, const u8 *hva, unsigned mode);
 
 /* runtime.c: called by translated code. Executes one instruction of `len` bytes; false: leave. */
 bool jit_step(struct vcpu *v, u32 id_len);
+/* Likewise; the code to go on at, or NULL: leave. */
+const u8 *jit_step_end(struct vcpu *v, u32 id_len);
 /* Makes translated code leave at its next poll. Any thread. */
 void jit_stop(struct vcpu *v);
 /* host.c: makes gs:0 the vCPU, on this thread; can the engine work here? */

@@ -2,6 +2,7 @@
  */
 #include "engine/jit/lower.h"
 #include "engine/jit/lower_alu.h"
+#include "engine/jit/lower_system.h"
 #include "engine/jit/lower_vector.h"
 
 static bool lower_nothing(struct translation *t, unsigned i)
@@ -46,6 +47,17 @@ static const lower_fn table[INSN_COUNT] = {
     [INSN_JMP_IND] = lower_jmp_ind,
     [INSN_JCC] = lower_jcc,
     [INSN_RET] = lower_ret,
+    [INSN_CLI] = lower_cli,
+    [INSN_STI] = lower_sti,
+    [INSN_CLD] = lower_direction,
+    [INSN_STD] = lower_direction,
+    [INSN_PUSHF] = lower_pushf,
+    [INSN_POPF] = lower_popf,
+    [INSN_SWAPGS] = lower_swapgs,
+    [INSN_STAC] = lower_ac,
+    [INSN_CLAC] = lower_ac,
+    [INSN_DIV] = lower_div,
+    [INSN_IDIV] = lower_div,
 };
 
 lower_fn lower_find(const struct translation *t, unsigned i)

@@ -16,6 +16,8 @@ enum tail_kind {
     TAIL_FAR,       /* link[index] is far: the check, and its misses */
     TAIL_MISS,      /* link[index] is far: the check has failed */
     TAIL_NEXT,      /* leave; instruction `index` is the next */
+    TAIL_SHADOW,    /* likewise, but no interrupt comes before it. Flags are in WORD_FLAGS */
+    TAIL_POPF,      /* likewise; flags are on the host's stack */
     TAIL_LINK_SITE, /* jump through link[index], whose site is in the tail */
     TAIL_RETURN,    /* where a RET that is expected goes: jump through link[index] */
 };

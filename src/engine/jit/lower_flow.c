@@ -15,13 +15,8 @@ void lower_set_rip(struct translation *t, u64 rip)
 void lower_step(struct translation *t, unsigned i, bool end)
 {
     lower_set_rip(t, t->rip[i]);
-    if (end) {
-        emit_gs_store_imm(&t->e, AT_WORD(WORD_STEP), 1);
-        emit_jump_to(&t->e, 0xe9, t->j->thunk.exit);
-        return;
-    }
     emit_mov_imm(&t->e, T0, (u64)t->insn[i].id << 8 | t->insn[i].len);
-    emit_jump_to(&t->e, 0xe8, t->j->thunk.step);
+    emit_jump_to(&t->e, end ? 0xe9 : 0xe8, end ? t->j->thunk.step_end : t->j->thunk.step);
 }
 
 /* Is a jump to `target` one within this block's page? */

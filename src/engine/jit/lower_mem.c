@@ -324,6 +324,19 @@ static void tail_emit(struct translation *t, const struct tail *tail)
     case TAIL_MISS:
         tail_miss(t, link);
         break;
+    case TAIL_SHADOW:
+        EMIT(e, "\x65\x83\x0c\x25"); /* or dword gs:[...], imm8 */
+        emit_u32(e, (u32)offsetof(struct vcpu, attention));
+        emit_u8(e, ATTN_SHADOW_STI);
+        lower_flags_restore(t);
+        lower_set_rip(t, t->rip[tail->index]);
+        emit_jump_to(e, 0xe9, t->j->thunk.exit);
+        break;
+    case TAIL_POPF:
+        EMIT(e, "\x9d"); /* popfq */
+        lower_set_rip(t, t->rip[tail->index]);
+        emit_jump_to(e, 0xe9, t->j->thunk.exit);
+        break;
     case TAIL_LINK_SITE:
     case TAIL_RETURN:
         link->site = emit_branch(e, 0xe9);

@@ -36,7 +36,8 @@ static unsigned update_segments(struct vcpu *v)
     return mode;
 }
 
-/* Not translated: alignment checks, code whose EIP is not its linear address, 16-bit code or stack. */
+/* Not translated: alignment checks, CPL 1 and 2, code whose EIP is not its linear address, 16-bit code or
+ * stack. */
 static bool is_translatable(const struct vcpu *v)
 {
     if (v->mmu_index == MMU_USER_ALIGN)
@@ -124,11 +125,10 @@ static bool is_stopped(struct vcpu *v)
            __atomic_load_n(stop_half(v, WORD_GLOBAL), __ATOMIC_SEQ_CST);
 }
 
-bool jit_step(struct vcpu *v, u32 id_len)
+/* By the interpreter, from translated code. False: it is over. */
+static bool step_inside(struct vcpu *v, u32 id_len)
 {
     struct jit *j = v->engine;
-    u64 next = v->rip + (id_len & 0xff);
-    unsigned mode = j->mode;
     j->fallback[id_len >> 8]++;
     note_vectors(v);
     if (!interp_step(v)) {
@@ -138,7 +138,27 @@ bool jit_step(struct vcpu *v, u32 id_len)
         return false;
     }
     jit_update_words(v);
-    return v->rip == next && !is_stopped(v) && !attention(v) && j->translatable && j->mode == mode;
+    return !is_stopped(v) && !attention(v) && j->translatable;
+}
+
+bool jit_step(struct vcpu *v, u32 id_len)
+{
+    const struct jit *j = v->engine;
+    u64 next = v->rip + (id_len & 0xff);
+    unsigned mode = j->mode;
+    return step_inside(v, id_len) && v->rip == next && j->mode == mode;
+}
+
+const u8 *jit_step_end(struct vcpu *v, u32 id_len)
+{
+    const struct jit *j = v->engine;
+    if (!step_inside(v, id_len))
+        return NULL;
+    const struct jit_jump *jump = cache_jump(j, v->rip);
+    if (jump->key != cache_key(v->rip, j->mode) ||
+        (jump->context != v->engine_words[WORD_CONTEXT] && jump->context != v->engine_words[WORD_GLOBAL]))
+        return NULL;
+    return jump->code;
 }
 
 /* The block at v->rip, or NULL: the instruction is the interpreter's. Raises what the fetch raises. */
@@ -156,7 +176,7 @@ static struct block *find_block(struct jit *j)
     struct block *b = cache_find(j, hva, v->rip, mode);
     if (!b)
         b = block_translate(j, hva, mode);
-    if (!b || !b->poll)
+    if (!b)
         return NULL;
     if (mode & MODE_PLAIN)
         return b;

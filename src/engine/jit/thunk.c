@@ -95,6 +95,22 @@ static void emit_step(struct jit *j, struct emitter *e, const u8 *leave)
     EMIT(e, "\xc3");
 }
 
+/* Jumped to, likewise: the block's last instruction. */
+static void emit_step_end(struct jit *j, struct emitter *e, const u8 *leave)
+{
+    j->thunk.step_end = emit_here(e);
+    emit_spill(e);
+    emit_vectors_store(j, e);
+    EMIT(e, "\x44\x89\xd6"); /* mov esi, r10d */
+    emit_mov_imm(e, RDI, (u64)(uintptr_t)j->v);
+    emit_mov_imm(e, RAX, (u64)(uintptr_t)jit_step_end);
+    EMIT(e, "\xff\xd0\x48\x85\xc0"); /* call rax; test rax, rax */
+    emit_jump_to(e, 0x0f84, leave);
+    emit_gs_store(e, RAX, AT_WORD(WORD_ENTRY));
+    emit_reload(e);
+    emit_gs(e, 0xff, 4, AT_WORD(WORD_ENTRY), false); /* jmp gs:[...] */
+}
+
 static void emit_lookup_end(struct emitter *e)
 {
     emit_gs_load(e, RAX, AT_WORD(WORD_T3));
@@ -163,5 +179,6 @@ void thunks_emit(struct jit *j, struct emitter *e)
     emit_exits(j, e);
     const u8 *leave = emit_leave(e);
     emit_step(j, e, leave);
+    emit_step_end(j, e, leave);
     emit_lookup(j, e);
 }

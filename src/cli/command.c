@@ -5,7 +5,8 @@
 
 #include "cli/suggest.h"
 
-const struct command *const commands[] = {&command_run, &command_image, &command_doctor, &command_help, NULL};
+const struct command *const commands[] = {&command_run,    &command_image, &command_screenshot,
+                                          &command_doctor, &command_help,  NULL};
 
 const struct command *command_find(const char *name, struct error *err)
 {
@@ -47,16 +48,17 @@ bool command_parse(const struct command *command, int argc, char **argv, void *t
                    int *status)
 {
     struct error err = {0};
+    int limit = !command->operands ? 0 : MAX(command->operand_limit, 1);
     switch (options_parse(command->options, command->name, argc, argv, target, operands, &err)) {
     case OPTIONS_HELP:
         command_print(command);
         *status = EXIT_OK;
         return false;
     case OPTIONS_OK:
-        if (argc - *operands <= (command->operands ? 1 : 0))
+        if (argc - *operands <= limit)
             return true;
         error_set(&err, EINVAL, "'%s' does not take '%.80s'; 'ring3 help %s' shows what it takes",
-                  command->name, argv[*operands + (command->operands ? 1 : 0)], command->name);
+                  command->name, argv[*operands + limit], command->name);
         break;
     case OPTIONS_ERROR:
         break;

@@ -16,6 +16,7 @@ enum exit_status {
 struct command {
     const char *name;
     const char *operands;         /* as the help shows them: "[COMMAND]"; NULL: it takes none */
+    int operand_limit;            /* 0: one, if it takes any */
     const char *summary;          /* one line */
     const struct option *options; /* may be NULL */
     void (*print_details)(void);  /* what `help NAME` says below the options; may be NULL */
@@ -23,7 +24,7 @@ struct command {
     int (*run)(const struct command *self, int argc, char **argv);
 };
 
-extern const struct command command_run, command_image, command_doctor, command_help;
+extern const struct command command_run, command_image, command_screenshot, command_doctor, command_help;
 
 /* All of them, NULL-terminated. */
 extern const struct command *const commands[];
@@ -36,9 +37,9 @@ void commands_print(void);
 void command_print(const struct command *command);
 
 /*
- * Parses a command's options into `target` and checks that as many operands are left as it takes (0, or up to
- * 1). Returns true if the command shall go on with *operands; otherwise it is done (help was asked for, or a
- * usage error reported) and *status is what to exit with.
+ * Parses a command's options into `target` and checks that no more operands are left than it takes. Returns
+ * true if the command shall go on with *operands; otherwise it is done (help was asked for, or a usage error
+ * reported) and *status is what to exit with.
  */
 bool command_parse(const struct command *command, int argc, char **argv, void *target, int *operands,
                    int *status);

@@ -13,6 +13,7 @@
 #include "display/typing.h"
 #include "display/vnc.h"
 #include "machine/machine.h"
+#include "manage/control.h"
 
 #define MAX_DUMPS 4
 
@@ -23,6 +24,7 @@ struct run_options {
     unsigned dump_count;
     const char *console;        /* NULL: stdio, unless the other one has it */
     const char *virtio_console; /* NULL: none */
+    const char *control;        /* NULL: none */
     bool stats;
 };
 
@@ -211,6 +213,13 @@ static int set_display(void *target, const char *value, struct error *err)
     return vnc_config_parse(&unused, o->machine.vnc, err);
 }
 
+static int set_control(void *target, const char *value, struct error *err)
+{
+    struct run_options *o = target;
+    o->control = value;
+    return 0;
+}
+
 static int set_timeout(void *target, const char *value, struct error *err)
 {
     struct run_options *o = target;
@@ -340,6 +349,7 @@ static const struct option options[] = {
     {"virtio-input", "KIND", "add a virtio keyboard, mouse or tablet; may be repeated", set_virtio_input},
     {"type", "TEXT[@SECONDS]",
      "type this on the guest's keyboard, SECONDS after power-on; may be\nrepeated, see below", set_type},
+    {"control", "PATH", "listen for commands (QMP) on a Unix socket made here", set_control},
     {"timeout", "SECONDS", "stop with status 124 after this time (0: never)", set_timeout},
     {"exit-port", "PORT",
      "a debug-exit device: a write of v to PORT, such as 0xf4, ends\nring3 with status (v<<1)|1",
@@ -504,6 +514,7 @@ static int run_run(const struct command *self, int argc, char **argv)
     struct run_options o = {0};
     struct console *consoles[CONSOLE_PORTS] = {NULL};
     struct machine *machine = NULL;
+    struct control *control = NULL;
     struct error err = {0};
     int operands, status;
 
@@ -524,10 +535,12 @@ static int run_run(const struct command *self, int argc, char **argv)
 
     status = EXIT_FAILED;
     signals_install();
-    if (machine_create(&machine, &o.machine, &err) < 0 || consoles_open(&o, consoles, &err) < 0)
+    if (machine_create(&machine, &o.machine, &err) < 0 || consoles_open(&o, consoles, &err) < 0 ||
+        (o.control && control_create(&control, machine, o.control, &err) < 0))
         report_error(&err);
     else
         status = run_machine(&o, machine, consoles);
+    control_destroy(control);
     for (unsigned i = 0; i < CONSOLE_PORTS; i++)
         console_close(consoles[i]);
     machine_destroy(machine);

@@ -23,6 +23,7 @@ struct machine {
     struct board board;
     struct timer timeout;
     struct mem_listener listener;
+    bool paused;   /* machine lock */
     bool vm_ready; /* vm_init was done */
 
     enum machine_request request; /* machine lock */

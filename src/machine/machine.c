@@ -47,6 +47,27 @@ void machine_quit(struct machine *m)
     loop_quit(m->loop);
 }
 
+void machine_restart(struct machine *m)
+{
+    machine_request_reset(m, RESET_SYSTEM);
+}
+
+void machine_set_paused(struct machine *m, bool paused)
+{
+    if (m->paused == paused)
+        return;
+    m->paused = paused;
+    loop_quit(m->loop); /* machine_run looks again */
+}
+
+bool machine_is_paused(struct machine *m)
+{
+    loop_lock(m->loop);
+    bool paused = m->paused;
+    loop_unlock(m->loop);
+    return paused;
+}
+
 static void timeout_expired(void *opaque)
 {
     machine_request_end(opaque, MACHINE_TIMEOUT, 0);
@@ -274,11 +295,16 @@ void machine_run(struct machine *m, struct machine_result *result)
         loop_unlock(m->loop);
     }
     for (;;) {
-        clock_go(m, true);
-        threads_release(m);
+        bool runs = !machine_is_paused(m);
+        if (runs) {
+            clock_go(m, true);
+            threads_release(m);
+        }
         loop_run(m->loop);
-        threads_park(m);
-        clock_go(m, false);
+        if (runs) {
+            threads_park(m);
+            clock_go(m, false);
+        }
 
         loop_lock(m->loop);
         enum machine_request request = m->request;

@@ -126,6 +126,12 @@ struct typing *machine_typing(struct machine *m);
 /* Runs until the guest ends or somebody asks; returns with all vCPUs stopped. */
 void machine_run(struct machine *m, struct machine_result *result);
 void machine_quit(struct machine *m);
+/* Power-on reset, soon. [machine lock] */
+void machine_restart(struct machine *m);
+/* Stops CPUs and virtual time, soon, or lets them go on; what has to do with the host (viewers, the control
+ * socket) goes on meanwhile. [machine lock] */
+void machine_set_paused(struct machine *m, bool paused);
+bool machine_is_paused(struct machine *m);
 
 /* Counters of engine and devices as text, a line per call; after machine_run. */
 void machine_stats(struct machine *m, void (*line)(void *opaque, const char *text), void *opaque);

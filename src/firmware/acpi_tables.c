@@ -356,7 +356,14 @@ static void config_write(struct mem_space *mem, unsigned function, unsigned offs
 static void program_chips(struct mem_space *mem)
 {
     static const u8 links[PC_PCI_LINKS] = PC_PCI_LINK_IRQS;
-    enum { HOST_PAM0 = 0x59, PIRQRCA = 0x60, PMBASE = 0x40, PMREGMISC = 0x80, INTERRUPT_LINE = 0x3c };
+    enum {
+        HOST_PAM0 = 0x59,
+        PIRQRCA = 0x60,
+        PMBASE = 0x40,
+        PMREGMISC = 0x80,
+        INTERRUPT_LINE = 0x3c,
+        IDETIM = 0x40
+    };
     for (unsigned i = 0; i < 7; i++) {
         port_write(mem, PC_PCI_ADDRESS, 4, BIT(31) | ((HOST_PAM0 + i) & 0xfc));
         port_write(mem, (u16)(PC_PCI_ADDRESS + 4 + ((HOST_PAM0 + i) & 3)), 1, 0x33);
@@ -364,6 +371,7 @@ static void program_chips(struct mem_space *mem)
     for (unsigned i = 0; i < PC_PCI_LINKS; i++)
         config_write(mem, 0, PIRQRCA + i, 1, links[i]);
     port_write(mem, 0x4d1, 1, PC_ELCR_SECOND);
+    config_write(mem, 1, IDETIM, 4, 0x80008000); /* both channels answer at their ports */
     config_write(mem, 3, PMBASE, 4, PC_PM_BASE);
     config_write(mem, 3, PMREGMISC, 1, 1);
     config_write(mem, 3, INTERRUPT_LINE, 1, PC_IRQ_SCI);

@@ -41,6 +41,7 @@
 #define PC_IRQ_SCI      9
 #define PC_IRQ_MOUSE    12
 #define PC_IRQ_FPU      13
+#define PC_IRQ_IDE0     14 /* the second channel: the next one */
 #define PC_PCI_LINKS    4
 #define PC_PCI_LINK_IRQS                                                                                     \
     {                                                                                                        \
@@ -52,12 +53,13 @@
 #define PC_DMA_FLOPPY 2
 
 /* PCI slots on bus 0. Cards that come in any number (virtio) take the next free one from PC_SLOT_CARDS on. */
-#define PC_SLOT_HOST  0
-#define PC_SLOT_PIIX  1 /* functions: 0 PIIX3 ISA bridge, 1 PIIX3 IDE, 3 PIIX4 power management */
-#define PC_SLOT_VGA   2
-#define PC_SLOT_AHCI  3
-#define PC_SLOT_CARDS 4
-#define PC_SLOT_EDU   31
+#define PC_SLOT_HOST    0
+#define PC_SLOT_PIIX    1 /* functions: 0 PIIX3 ISA bridge, 1 PIIX3 IDE, 3 PIIX4 power management */
+#define PC_FUNCTION_IDE 1
+#define PC_SLOT_VGA     2
+#define PC_SLOT_AHCI    3
+#define PC_SLOT_CARDS   4
+#define PC_SLOT_EDU     31
 
 /* SLP_TYP of S5 (PM1 control, \_S5). */
 #define PC_SLP_TYP_S5 0

@@ -39,6 +39,7 @@ struct board {
     struct i8042 *i8042;
     struct ps2_input ps2_input;
     struct i8237 *i8237; /* both DMA controllers */
+    struct piix_ide *piix_ide;
     struct floppy *floppy;
     struct vtd *vtd; /* NULL: no remapping unit */
     struct pci_bus *pci_bus;

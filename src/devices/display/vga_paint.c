@@ -5,6 +5,9 @@
 /* --- damage -----------------------------------------------------------------------------------------------
  */
 
+/* So many unchanged lines do not end a rectangle: those of a glyph stay together. */
+#define DAMAGE_GAP 8
+
 void vga_damage_flush(struct vga_damage *damage)
 {
     if (damage->rect.h)
@@ -15,7 +18,7 @@ void vga_damage_flush(struct vga_damage *damage)
 void vga_damage_add(struct vga_damage *damage, u32 y, u32 from, u32 to)
 {
     struct display_rect *rect = &damage->rect;
-    if (rect->h && (y == rect->y + rect->h || y == rect->y + rect->h - 1)) {
+    if (rect->h && y <= rect->y + rect->h + DAMAGE_GAP) {
         u32 end = MAX(rect->x + rect->w, to);
         rect->x = MIN(rect->x, from);
         rect->w = end - rect->x;

@@ -37,6 +37,13 @@ static int set_kernel(void *target, const char *value, struct error *err)
     return 0;
 }
 
+static int set_boot(void *target, const char *value, struct error *err)
+{
+    struct run_options *o = target;
+    o->machine.boot = value;
+    return machine_check_boot(value, err);
+}
+
 static int set_firmware(void *target, const char *value, struct error *err)
 {
     struct run_options *o = target;
@@ -317,6 +324,10 @@ static const struct option options[] = {
     {"firmware", "WHAT",
      "what starts the machine without a kernel: SeaBIOS (bios), OVMF\n(uefi), or an image", set_firmware},
     {"nvram", "FILE", "where UEFI keeps its variables; made if it is not there", set_nvram},
+    {"boot", "ORDER",
+     "what firmware tries: disk, cdrom, floppy in the order wanted, and menu to\nbe asked (disks and CDs as "
+     "they are listed)",
+     set_boot},
     {"initrd", "FILE",
      "the initial RAM disk; for a Multiboot kernel a module, 'FILE ARGS',\nand the option may be repeated",
      set_initrd},

@@ -1,9 +1,8 @@
 #include "firmware/acpi_tables.h"
 
-#include <stdlib.h>
+#include <string.h>
 
 #include "base/bytes.h"
-#include "firmware/pci_setup.h"
 #include "firmware/platform.h"
 
 #define PACKED __attribute__((packed))
@@ -11,8 +10,6 @@
 #define OEM_ID       "RING3 "
 #define OEM_TABLE_ID "RING3PC "
 #define CREATOR_ID   "RNG3"
-
-#define RSDP_ADDRESS FIRMWARE_START
 
 /* --- the tables' layouts (ACPI 6.4 chapter 5.2) -----------------------------------------------------------
  */
@@ -130,23 +127,29 @@ enum mps_inti { INTI_CONFORMS = 0, INTI_HIGH_EDGE = 0x5, INTI_HIGH_LEVEL = 0xd }
 /* --- building ---------------------------------------------------------------------------------------------
  */
 
-enum { TABLES_MAX = 8 };
-
-/* The tables as one run of bytes, to be placed at `base`. */
+/* The image, and where its listed tables are in ACPI_TABLES. */
 struct tables {
-    struct aml bytes; /* as a growing buffer */
-    u64 base;
-    u64 address[TABLES_MAX]; /* of those that RSDT and XSDT list */
+    struct acpi_image *image;
+    u32 listed[8]; /* what RSDT and XSDT list */
     unsigned count;
 };
 
-static u8 checksum(const void *data, size_t len)
+static void pointer_add(struct tables *t, enum acpi_part part, u32 at, u8 size, enum acpi_part target)
 {
-    const u8 *p = data;
-    u8 sum = 0;
-    for (size_t i = 0; i < len; i++)
-        sum += p[i];
-    return (u8)-sum;
+    struct acpi_image *image = t->image;
+    if (image->pointer_count < ARRAY_LEN(image->pointers))
+        image->pointers[image->pointer_count++] = (struct acpi_pointer){part, target, at, size};
+    else
+        image->part[ACPI_TABLES].failed = true;
+}
+
+static void sum_add(struct tables *t, enum acpi_part part, u32 at, u32 start, u32 length)
+{
+    struct acpi_image *image = t->image;
+    if (image->sum_count < ARRAY_LEN(image->sums))
+        image->sums[image->sum_count++] = (struct acpi_sum){part, at, start, length};
+    else
+        image->part[ACPI_TABLES].failed = true;
 }
 
 static struct acpi_header header_of(const char *signature, u8 revision)
@@ -160,28 +163,33 @@ static struct acpi_header header_of(const char *signature, u8 revision)
 }
 
 /* Starts a table at the next 16-byte boundary; returns its offset. */
-static size_t table_begin(struct tables *t)
+static u32 table_begin(struct tables *t)
 {
     static const u8 zeroes[16];
-    aml_bytes(&t->bytes, zeroes, ALIGN_UP(t->bytes.len, 16u) - t->bytes.len);
-    return t->bytes.len;
+    struct aml *bytes = &t->image->part[ACPI_TABLES];
+    aml_bytes(bytes, zeroes, ALIGN_UP(bytes->len, 16u) - bytes->len);
+    return (u32)bytes->len;
 }
 
-/* Fills in length and checksum; returns the table's guest address. */
-static u64 table_end(struct tables *t, size_t at)
+static void table_bytes(struct tables *t, const void *data, size_t len)
 {
-    if (t->bytes.failed)
-        return 0;
-    struct acpi_header *h = (struct acpi_header *)(void *)(t->bytes.buf + at);
-    h->length = (u32)(t->bytes.len - at);
-    h->checksum = 0;
-    h->checksum = checksum(h, h->length);
-    return t->base + at;
+    aml_bytes(&t->image->part[ACPI_TABLES], data, len);
 }
 
-static void table_list(struct tables *t, u64 address)
+/* Fills in the length. */
+static void table_end(struct tables *t, u32 at)
 {
-    t->address[t->count++] = address;
+    struct aml *bytes = &t->image->part[ACPI_TABLES];
+    if (bytes->failed)
+        return;
+    u32 length = (u32)bytes->len - at;
+    store_le32(bytes->buf + at + offsetof(struct acpi_header, length), length);
+    sum_add(t, ACPI_TABLES, at + offsetof(struct acpi_header, checksum), at, length);
+}
+
+static void table_list(struct tables *t, u32 at)
+{
+    t->listed[t->count++] = at;
 }
 
 static struct acpi_gas gas_io(u16 port, u8 bits, enum gas_access access)
@@ -189,22 +197,22 @@ static struct acpi_gas gas_io(u16 port, u8 bits, enum gas_access access)
     return (struct acpi_gas){GAS_IO, bits, 0, (u8)access, port};
 }
 
-static u64 write_dsdt(struct tables *t, const struct firmware_config *config)
+static u32 write_dsdt(struct tables *t, const struct firmware_config *config)
 {
     struct acpi_header h = header_of("DSDT", 2); /* 64-bit integers */
-    size_t at = table_begin(t);
-    aml_bytes(&t->bytes, &h, sizeof h);
-    dsdt_encode(&t->bytes, config);
-    return table_end(t, at);
+    u32 at = table_begin(t);
+    table_bytes(t, &h, sizeof h);
+    dsdt_encode(&t->image->part[ACPI_TABLES], config);
+    table_end(t, at);
+    return at;
 }
 
-static void write_fadt(struct tables *t, const struct firmware_config *config, u64 facs, u64 dsdt)
+static void write_fadt(struct tables *t, const struct firmware_config *config, u32 dsdt)
 {
-    const u16 pm = PC_PM_BASE;
+    const u16 pm = config->pm_base;
     struct acpi_fadt f = {
         .header = header_of("FACP", 3),
-        .facs = (u32)facs,
-        .dsdt = (u32)dsdt,
+        .dsdt = dsdt,
         .int_model = 1,
         .pm_profile = 1, /* desktop */
         .sci_int = PC_IRQ_SCI,
@@ -233,39 +241,42 @@ static void write_fadt(struct tables *t, const struct firmware_config *config, u
         .x_pm_tmr_blk = gas_io(pm + 8, 32, GAS_DWORD),
         .x_gpe0_blk = gas_io(PC_GPE0_BASE, 32, GAS_BYTE),
     };
-    size_t at = table_begin(t);
-    aml_bytes(&t->bytes, &f, sizeof f);
-    table_list(t, table_end(t, at));
+    u32 at = table_begin(t);
+    table_bytes(t, &f, sizeof f);
+    table_end(t, at);
+    pointer_add(t, ACPI_TABLES, at + offsetof(struct acpi_fadt, facs), 4, ACPI_FACS);
+    pointer_add(t, ACPI_TABLES, at + offsetof(struct acpi_fadt, dsdt), 4, ACPI_TABLES);
+    pointer_add(t, ACPI_TABLES, at + offsetof(struct acpi_fadt, x_dsdt), 8, ACPI_TABLES);
+    table_list(t, at);
 }
 
 static void write_override(struct tables *t, u8 irq, u32 gsi, enum mps_inti flags)
 {
     struct madt_override o = {MADT_OVERRIDE, sizeof o, 0, irq, gsi, (u16)flags};
-    aml_bytes(&t->bytes, &o, sizeof o);
+    table_bytes(t, &o, sizeof o);
 }
 
 static void write_madt(struct tables *t, const struct firmware_config *config)
 {
-    static const u8 links[PC_PCI_LINKS] = PC_PCI_LINK_IRQS;
+    static const u8 links[] = PC_PCI_POSSIBLE_IRQS;
     struct madt_head head = {
         .header = header_of("APIC", 3), .lapic_address = PC_LAPIC_BASE, .flags = 1 /* PCAT_COMPAT */};
     struct madt_ioapic ioapic = {MADT_IOAPIC, sizeof ioapic, 0, 0, PC_IOAPIC_BASE, 0};
     struct madt_nmi nmi = {MADT_LAPIC_NMI, sizeof nmi, 0xff, INTI_CONFORMS, 1};
-    size_t at = table_begin(t);
-    aml_bytes(&t->bytes, &head, sizeof head);
+    u32 at = table_begin(t);
+    table_bytes(t, &head, sizeof head);
     for (unsigned i = 0; i < config->cpu_count; i++) {
         struct madt_lapic lapic = {MADT_LAPIC, sizeof lapic, (u8)i, (u8)i, 1};
-        aml_bytes(&t->bytes, &lapic, sizeof lapic);
+        table_bytes(t, &lapic, sizeof lapic);
     }
-    aml_bytes(&t->bytes, &ioapic, sizeof ioapic);
+    table_bytes(t, &ioapic, sizeof ioapic);
     write_override(t, PC_IRQ_PIT, PC_GSI_PIT, INTI_CONFORMS);
     write_override(t, PC_IRQ_SCI, PC_IRQ_SCI, INTI_HIGH_LEVEL);
-    for (unsigned i = 0; i < PC_PCI_LINKS; i++) {
-        if (i == 0 || links[i] != links[i - 1])
-            write_override(t, links[i], links[i], INTI_HIGH_LEVEL);
-    }
-    aml_bytes(&t->bytes, &nmi, sizeof nmi);
-    table_list(t, table_end(t, at));
+    for (unsigned i = 0; i < ARRAY_LEN(links); i++)
+        write_override(t, links[i], links[i], INTI_HIGH_LEVEL);
+    table_bytes(t, &nmi, sizeof nmi);
+    table_end(t, at);
+    table_list(t, at);
 }
 
 static void write_hpet(struct tables *t)
@@ -276,112 +287,68 @@ static void write_hpet(struct tables *t)
         .address = {GAS_MEMORY, 64, 0, 0, PC_HPET_BASE},
         .min_tick = 128,
     };
-    size_t at = table_begin(t);
-    aml_bytes(&t->bytes, &h, sizeof h);
-    table_list(t, table_end(t, at));
+    u32 at = table_begin(t);
+    table_bytes(t, &h, sizeof h);
+    table_end(t, at);
+    table_list(t, at);
 }
 
 /* RSDT (entries of 4 bytes) or XSDT (8 bytes). */
-static u64 write_root(struct tables *t, const char *signature, unsigned entry_size)
+static u32 write_root(struct tables *t, const char *signature, u8 entry_size)
 {
     struct acpi_header h = header_of(signature, 1);
-    size_t at = table_begin(t);
-    aml_bytes(&t->bytes, &h, sizeof h);
-    for (unsigned i = 0; i < t->count; i++)
-        aml_bytes(&t->bytes, &t->address[i], entry_size);
-    return table_end(t, at);
+    u32 at = table_begin(t);
+    table_bytes(t, &h, sizeof h);
+    for (unsigned i = 0; i < t->count; i++) {
+        u64 entry = t->listed[i];
+        pointer_add(t, ACPI_TABLES, (u32)(at + sizeof h + i * entry_size), entry_size, ACPI_TABLES);
+        table_bytes(t, &entry, entry_size);
+    }
+    table_end(t, at);
+    return at;
 }
 
-static void write_rsdp(struct mem_space *mem, u64 rsdt, u64 xsdt)
+static void write_rsdp(struct tables *t, u32 rsdt, u32 xsdt)
 {
-    struct acpi_rsdp r = {.revision = 2, .rsdt = (u32)rsdt, .length = sizeof r, .xsdt = xsdt};
+    struct acpi_rsdp r = {.revision = 2, .rsdt = rsdt, .length = sizeof r, .xsdt = xsdt};
     memcpy(r.signature, "RSD PTR ", sizeof r.signature);
     memcpy(r.oem_id, OEM_ID, sizeof r.oem_id);
-    r.checksum = checksum(&r, 20);
-    r.extended_checksum = checksum(&r, sizeof r);
-    mem_write_bytes(mem, RSDP_ADDRESS, &r, sizeof r);
+    aml_bytes(&t->image->part[ACPI_RSDP], &r, sizeof r);
+    pointer_add(t, ACPI_RSDP, offsetof(struct acpi_rsdp, rsdt), 4, ACPI_TABLES);
+    pointer_add(t, ACPI_RSDP, offsetof(struct acpi_rsdp, xsdt), 8, ACPI_TABLES);
+    sum_add(t, ACPI_RSDP, offsetof(struct acpi_rsdp, checksum), 0, 20);
+    sum_add(t, ACPI_RSDP, offsetof(struct acpi_rsdp, extended_checksum), 0, sizeof r);
 }
 
-static u64 write_facs(struct mem_space *mem, const struct ram_layout *ram)
+static void write_facs(struct tables *t)
 {
     struct acpi_facs facs = {.length = sizeof facs, .version = 1};
     memcpy(facs.signature, "FACS", sizeof facs.signature);
-    mem_write_bytes(mem, acpi_nvs_start(ram), &facs, sizeof facs);
-    return acpi_nvs_start(ram);
+    aml_bytes(&t->image->part[ACPI_FACS], &facs, sizeof facs);
 }
 
-int acpi_tables_write(struct mem_space *mem, const struct firmware_config *config, u64 *rsdp,
-                      struct error *err)
+int acpi_image_build(struct acpi_image *image, const struct firmware_config *config, struct error *err)
 {
-    struct tables t = {.base = acpi_area_start(&config->ram)};
-    u64 facs = write_facs(mem, &config->ram);
-    u64 dsdt = write_dsdt(&t, config);
-    write_fadt(&t, config, facs, dsdt);
+    memset(image, 0, sizeof *image);
+    struct tables t = {.image = image};
+    write_facs(&t);
+    u32 dsdt = write_dsdt(&t, config);
+    write_fadt(&t, config, dsdt);
     write_madt(&t, config);
     write_hpet(&t);
-    u64 rsdt = write_root(&t, "RSDT", 4);
-    u64 xsdt = write_root(&t, "XSDT", 8);
-    if (t.bytes.failed || t.bytes.len > ACPI_AREA_SIZE - ACPI_NVS_SIZE) {
-        aml_finish(&t.bytes);
-        return error_set(err, ENOMEM, "out of memory while building the ACPI tables");
-    }
-    mem_write_bytes(mem, t.base, t.bytes.buf, t.bytes.len);
-    aml_finish(&t.bytes);
-    write_rsdp(mem, rsdt, xsdt);
-    *rsdp = RSDP_ADDRESS;
+    u32 rsdt = write_root(&t, "RSDT", 4);
+    u32 xsdt = write_root(&t, "XSDT", 8);
+    write_rsdp(&t, rsdt, xsdt);
+    for (unsigned i = 0; i < ACPI_PARTS; i++)
+        if (image->part[i].failed) {
+            acpi_image_finish(image);
+            return error_set(err, ENOMEM, "out of memory while building the ACPI tables");
+        }
     return 0;
 }
 
-/* --- the rest of what a BIOS does -------------------------------------------------------------------------
- */
-
-/* The BIOS data area, as far as systems look into it (Phoenix/IBM PC BIOS). */
-static void write_bda(struct mem_space *mem)
+void acpi_image_finish(struct acpi_image *image)
 {
-    enum { BDA_COM1 = 0x400, BDA_EBDA = 0x40e, BDA_EQUIPMENT = 0x410, BDA_MEMORY_KIB = 0x413 };
-    mem_write(mem, BDA_COM1, 2, PC_COM1_BASE);
-    mem_write(mem, BDA_EBDA, 2, EBDA_START >> 4);
-    mem_write(mem, BDA_EQUIPMENT, 2, 1u << 9 | 1u << 2 | 1u << 1); /* one serial port, a mouse, an x87 */
-    mem_write(mem, BDA_MEMORY_KIB, 2, EBDA_START >> 10);
-    mem_write(mem, EBDA_START, 1, (EBDA_END - EBDA_START) >> 10);
-}
-
-static void config_write(struct mem_space *mem, unsigned function, unsigned offset, unsigned size, u32 value)
-{
-    port_write(mem, PC_PCI_ADDRESS, 4, BIT(31) | PC_SLOT_PIIX << 11 | function << 8 | (offset & 0xfc));
-    port_write(mem, (u16)(PC_PCI_ADDRESS + 4 + (offset & 3)), size, value);
-}
-
-/* PIIX3, PIIX4 and the host bridge as the tables describe them. */
-static void program_chips(struct mem_space *mem)
-{
-    static const u8 links[PC_PCI_LINKS] = PC_PCI_LINK_IRQS;
-    enum {
-        HOST_PAM0 = 0x59,
-        PIRQRCA = 0x60,
-        PMBASE = 0x40,
-        PMREGMISC = 0x80,
-        INTERRUPT_LINE = 0x3c,
-        IDETIM = 0x40
-    };
-    for (unsigned i = 0; i < 7; i++) {
-        port_write(mem, PC_PCI_ADDRESS, 4, BIT(31) | ((HOST_PAM0 + i) & 0xfc));
-        port_write(mem, (u16)(PC_PCI_ADDRESS + 4 + ((HOST_PAM0 + i) & 3)), 1, 0x33);
-    }
-    for (unsigned i = 0; i < PC_PCI_LINKS; i++)
-        config_write(mem, 0, PIRQRCA + i, 1, links[i]);
-    port_write(mem, 0x4d1, 1, PC_ELCR_SECOND);
-    config_write(mem, 1, IDETIM, 4, 0x80008000); /* both channels answer at their ports */
-    config_write(mem, 3, PMBASE, 4, PC_PM_BASE);
-    config_write(mem, 3, PMREGMISC, 1, 1);
-    config_write(mem, 3, INTERRUPT_LINE, 1, PC_IRQ_SCI);
-    port_write(mem, PC_PCI_ADDRESS, 4, 0);
-}
-
-int firmware_setup(struct mem_space *mem, const struct firmware_config *config, u64 *rsdp, struct error *err)
-{
-    pci_setup(mem);
-    program_chips(mem);
-    write_bda(mem);
-    return acpi_tables_write(mem, config, rsdp, err);
+    for (unsigned i = 0; i < ACPI_PARTS; i++)
+        aml_finish(&image->part[i]);
 }

@@ -20,13 +20,18 @@ enum aml_op {
     OP_DUAL_NAME = 0x2e,
     OP_MULTI_NAME = 0x2f,
     OP_EXT = 0x5b,
+    OP_ARG0 = 0x68,
+    OP_IF = 0xa0,
     OP_RETURN = 0xa4,
+    EXT_REGION = 0x80,
+    EXT_FIELD = 0x81,
     EXT_DEVICE = 0x82,
     EXT_PROCESSOR = 0x83,
 };
 
 enum resource_tag {
     RES_IRQ = 0x22,
+    RES_DMA = 0x2a,
     RES_IO = 0x47,
     RES_END = 0x79,
     RES_MEMORY32_FIXED = 0x86,
@@ -35,6 +40,8 @@ enum resource_tag {
     RES_INTERRUPT = 0x89,
     RES_QWORD_RANGE = 0x8a,
 };
+
+enum { SPACE_PCI_CONFIG = 2, FIELD_BYTE_PRESERVE = 1 };
 
 enum range_type { RANGE_MEMORY, RANGE_IO, RANGE_BUS };
 
@@ -211,7 +218,7 @@ struct aml_mark aml_method(struct aml *aml, const char *path, unsigned args)
     put_le(aml, OP_METHOD, 1);
     struct aml_mark mark = mark_here(aml);
     aml_path(aml, path);
-    put_le(aml, args & 7, 1); /* not serialized */
+    put_le(aml, args & 15, 1);
     return mark;
 }
 
@@ -262,6 +269,51 @@ void aml_end(struct aml *aml, struct aml_mark mark)
     insert(aml, mark.at, out, encode_package_length(out, aml->len - mark.at));
 }
 
+void aml_operator(struct aml *aml, enum aml_operator op)
+{
+    put_le(aml, op, 1);
+}
+
+void aml_nowhere(struct aml *aml)
+{
+    put_le(aml, 0, 1);
+}
+
+void aml_arg(struct aml *aml, unsigned n)
+{
+    put_le(aml, OP_ARG0 + n, 1);
+}
+
+struct aml_mark aml_if(struct aml *aml)
+{
+    put_le(aml, OP_IF, 1);
+    return mark_here(aml);
+}
+
+void aml_region_pci(struct aml *aml, const char *name, u8 offset, u8 size)
+{
+    put_le(aml, OP_EXT | EXT_REGION << 8, 2);
+    aml_path(aml, name);
+    put_le(aml, SPACE_PCI_CONFIG, 1);
+    aml_integer(aml, offset);
+    aml_integer(aml, size);
+}
+
+struct aml_mark aml_field(struct aml *aml, const char *region)
+{
+    put_le(aml, OP_EXT | EXT_FIELD << 8, 2);
+    struct aml_mark mark = mark_here(aml);
+    aml_path(aml, region);
+    put_le(aml, FIELD_BYTE_PRESERVE, 1);
+    return mark;
+}
+
+void aml_field_unit(struct aml *aml, const char *name, u8 bits)
+{
+    aml_path(aml, name);
+    put_le(aml, bits & 0x3f, 1);
+}
+
 void aml_processor(struct aml *aml, const char *path, u8 id)
 {
     put_le(aml, OP_EXT | EXT_PROCESSOR << 8, 2);
@@ -298,6 +350,13 @@ void aml_res_irq(struct aml *aml, unsigned irq)
     put_le(aml, 1u << irq, 2);
 }
 
+void aml_res_dma(struct aml *aml, unsigned channel)
+{
+    put_le(aml, RES_DMA, 1);
+    put_le(aml, 1u << channel, 1);
+    put_le(aml, 0, 1);
+}
+
 static void large_item(struct aml *aml, enum resource_tag tag, u16 len)
 {
     put_le(aml, tag, 1);
@@ -312,12 +371,24 @@ void aml_res_memory32(struct aml *aml, u32 base, u32 size, bool writable)
     put_le(aml, size, 4);
 }
 
+static void interrupt_item(struct aml *aml, u8 count)
+{
+    large_item(aml, RES_INTERRUPT, (u16)(2 + 4 * count));
+    put_le(aml, 0x09, 1); /* consumer, level, active high, shared */
+    put_le(aml, count, 1);
+}
+
 void aml_res_interrupt_level(struct aml *aml, u32 gsi)
 {
-    large_item(aml, RES_INTERRUPT, 6);
-    put_le(aml, 0x09, 1); /* consumer, level, active high, shared */
-    put_le(aml, 1, 1);
+    interrupt_item(aml, 1);
     put_le(aml, gsi, 4);
+}
+
+void aml_res_interrupts_level(struct aml *aml, const u8 *gsi, u8 count)
+{
+    interrupt_item(aml, count);
+    for (unsigned i = 0; i < count; i++)
+        put_le(aml, gsi[i], 4);
 }
 
 /* An address space descriptor (6.4.3.5) with fields of `size` bytes: produced, positive decode, both ends

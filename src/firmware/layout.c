@@ -1,5 +1,6 @@
 #include "firmware/layout.h"
 
+#include "firmware/platform.h"
 #include "mem/mem.h"
 
 int ram_layout_init(struct ram_layout *ram, u64 size, struct error *err)
@@ -19,6 +20,17 @@ int ram_layout_init(struct ram_layout *ram, u64 size, struct error *err)
     ram->low_size = MIN(size, RAM_LOW_MAX);
     ram->high_size = size - ram->low_size;
     return 0;
+}
+
+u32 pci_window32_start(const struct ram_layout *ram)
+{
+    return ram->low_size <= GIB(2) ? (u32)GIB(2) : PC_PCI_MMIO_FIRST;
+}
+
+u64 pci_window64_start(const struct ram_layout *ram)
+{
+    u64 start = ALIGN_UP(RAM_HIGH_START + ram->high_size, PC_PCI_MMIO64_SIZE);
+    return start + PC_PCI_MMIO64_SIZE <= 1ull << PHYS_BITS ? start : 0;
 }
 
 unsigned e820_build(const struct ram_layout *ram, struct e820_entry map[E820_MAX])

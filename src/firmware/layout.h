@@ -36,6 +36,11 @@ static inline u64 ram_layout_size(const struct ram_layout *ram)
     return ram->low_size + ram->high_size;
 }
 
+/* Where addresses for PCI devices begin: below 4 GiB (firmware takes 2 GiB for that, too, if no RAM is
+ * there), and above (0: there is no room). */
+u32 pci_window32_start(const struct ram_layout *ram);
+u64 pci_window64_start(const struct ram_layout *ram);
+
 /* First byte of the ACPI tables, and of the FACS. */
 static inline u64 acpi_area_start(const struct ram_layout *ram)
 {

@@ -6,15 +6,17 @@
 #define RING3_FIRMWARE_PLATFORM_H
 
 /* Ports. */
-#define PC_COM1_BASE    0x3f8
-#define PC_PM_BASE      0x600  /* PM1a event +0, PM1a control +4, PM timer +8 */
-#define PC_GPE0_BASE    0xafe0 /* GPE0 status +0, enable +2 */
-#define PC_SMI_CMD      0xb2
-#define PC_PCI_ADDRESS  0xcf8
-#define PC_RESET_PORT   0xcf9
-#define PC_DEBUG_EXIT    0xf4  /* by custom */
-#define PC_DEBUG_CONSOLE 0x402 /* by custom */
-#define PC_IO_PCI_FIRST 0x1000 /* ports handed to PCI devices: up to FFFFh, but for the GPE block */
+#define PC_COM1_BASE     0x3f8
+#define PC_PM_BASE       0x600 /* PM1a event +0, PM1a control +4, PM timer +8; firmware has places of its own */
+#define PC_PM_SIZE       0x40
+#define PC_SMBUS_OFFSET  0x100  /* from there */
+#define PC_GPE0_BASE     0xafe0 /* GPE0 status +0, enable +2 */
+#define PC_SMI_CMD       0xb2
+#define PC_PCI_ADDRESS   0xcf8
+#define PC_RESET_PORT    0xcf9
+#define PC_DEBUG_EXIT    0xf4   /* by custom */
+#define PC_DEBUG_CONSOLE 0x402  /* by custom */
+#define PC_IO_PCI_FIRST  0x1000 /* ports handed to PCI devices: up to FFFFh, but for the GPE block */
 
 /* Values of SMI_CMD and of the reset port (FADT). */
 #define PC_ACPI_ENABLE  0xf1
@@ -46,7 +48,12 @@
 #define PC_PCI_LINK_IRQS                                                                                     \
     {                                                                                                        \
         10, 10, 11, 11                                                                                       \
-    }                       /* of PCI links A..D: level-triggered, shared */
+    } /* of PCI links A..D: level-triggered, shared */
+#define PC_PCI_POSSIBLE_IRQS                                                                                 \
+    {                                                                                                        \
+        5, 10, 11                                                                                            \
+    } /* what a link can be routed to */
+#define PC_ELCR        0x4d0
 #define PC_ELCR_SECOND 0x0e /* ELCR of the second PIC: IRQ 9, 10, 11 are level-triggered */
 
 /* DMA channels. */

@@ -48,6 +48,7 @@ struct board {
     struct acpi_pm *acpi_pm;
     struct piix4_pm *piix4_pm;
     struct fw_cfg *fw_cfg;
+    u16 acpi_key; /* of the ACPI tables in there */
     struct ram_block *rom_block; /* the firmware; NULL: none */
     /* UEFI: code and variables, the variables' contents and the file that keeps them (NULL: none) */
     struct pflash *flash[2];

@@ -1,16 +1,13 @@
-/* What firmware reads and where it lies. */
+/* Firmware: where it is, and what is done in its place for a kernel that starts without any. */
 #include <stdio.h>
 #include <string.h>
 
 #include "devices/debug/debug_console.h"
 #include "devices/dma/i8237.h"
-#include "devices/fwcfg/fw_cfg.h"
-#include "devices/timer/rtc.h"
-#include "firmware/acpi_tables.h"
 #include "firmware/rom.h"
+#include "firmware/setup.h"
 #include "machine/board_rows.h"
 
-CHIP_DESTROY_RESET(, fw_cfg)
 CHIP_DESTROY(, debug_console)
 
 #define PATH_SIZE 256
@@ -82,66 +79,11 @@ int debug_console_row_create(struct board *b, struct error *err)
     return debug_console_create(&b->debug_console, &b->env, PC_DEBUG_CONSOLE, err);
 }
 
-/* --- what it reads ------------------------------------------------------------------------------------ */
-
-int fw_cfg_row_create(struct board *b, struct error *err)
-{
-    return fw_cfg_create(&b->fw_cfg, &b->env, err);
-}
-
-/* RAM alone: what firmware takes of it, it knows itself. */
-static int describe_memory(struct board *b)
-{
-    struct {
-        u64 address, length;
-        u32 type;
-    } __attribute__((packed))
-    map[2] = {{0, b->ram.low_size, E820_RAM}, {RAM_HIGH_START, b->ram.high_size, E820_RAM}};
-    rtc_set_memory(b->rtc, b->ram.low_size, b->ram.high_size);
-    int rc = fw_cfg_set_int(b->fw_cfg, FW_CFG_RAM_SIZE, ram_layout_size(&b->ram), 8);
-    if (!rc)
-        rc = fw_cfg_add_file(b->fw_cfg, "etc/e820", map, (b->ram.high_size ? 2 : 1) * sizeof *map);
-    return rc;
-}
-
-static int describe_cpus(struct board *b)
-{
-    unsigned cpus = b->machine->config.cpus;
-    rtc_set_cmos(b->rtc, CMOS_CPU_COUNT, (u8)(cpus - 1));
-    int rc = fw_cfg_set_int(b->fw_cfg, FW_CFG_NB_CPUS, cpus, 2);
-    if (!rc)
-        rc = fw_cfg_set_int(b->fw_cfg, FW_CFG_MAX_CPUS, cpus, 2);
-    return rc;
-}
-
-/* Without a screen, SeaBIOS's is the serial port. */
-static int describe_screen(struct board *b)
-{
-    bool vga = board_has_vga(b);
-    int rc = fw_cfg_set_int(b->fw_cfg, FW_CFG_NOGRAPHIC, !vga, 2);
-    u16 port = PC_COM1_BASE;
-    if (!rc && !vga)
-        rc = fw_cfg_add_file(b->fw_cfg, "etc/sercon-port", &port, sizeof port);
-    return rc;
-}
-
-int firmware_describe(struct board *b, struct error *err)
-{
-    static int (*const parts[])(struct board * b) = {describe_memory, describe_cpus, describe_screen};
-    for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
-        int rc = parts[i](b);
-        if (rc)
-            return error_set(err, -rc, "out of memory for the firmware configuration device");
-    }
-    return 0;
-}
-
 /* --- without any -------------------------------------------------------------------------------------- */
 
 int board_setup_firmware(struct board *b, u64 *rsdp, struct error *err)
 {
-    struct firmware_config config = {
-        .ram = b->ram, .cpu_count = b->machine->vm.cpu_count, .vga = board_has_vga(b)};
+    struct firmware_config config = board_firmware_config(b);
     i8237_set_cascade(b->i8237);
     return firmware_setup(b->env.mem, &config, rsdp, err);
 }

@@ -9,6 +9,7 @@
 #define RING3_MACHINE_BOARD_ROWS_H
 
 #include "devices/reset.h"
+#include "firmware/acpi_tables.h"
 #include "firmware/platform.h"
 #include "machine/board.h"
 #include "machine/internal.h"
@@ -82,6 +83,8 @@ ROW_DECLARE(fw_cfg);
 ROW_DECLARE(rom);
 int debug_console_row_create(struct board *b, struct error *err);
 void debug_console_row_destroy(struct board *b);
+/* What the firmware tables are made from. */
+struct firmware_config board_firmware_config(const struct board *b);
 /* Once all devices are there: fills the firmware configuration device and the CMOS RAM. */
 int firmware_describe(struct board *b, struct error *err);
 

@@ -6,6 +6,7 @@
 
 #include "base/host.h"
 #include "firmware/loader.h"
+#include "machine/board_boot.h"
 #include "machine/internal.h"
 
 void machine_config_init(struct machine_config *config)
@@ -101,6 +102,12 @@ static int config_check(const struct machine_config *config, struct error *err)
             "--memory, or close other programs",
             (unsigned long long)(config->memory >> 20), (unsigned long long)(available >> 20));
     return 0;
+}
+
+int machine_check_boot(const char *boot, struct error *err)
+{
+    struct boot_order order;
+    return boot_order_parse(boot, &order, err);
 }
 
 static void memory_changed(void *opaque)

@@ -96,6 +96,9 @@ struct machine;
 /* The defaults: 512 MiB, one CPU, default model and engine. */
 void machine_config_init(struct machine_config *config);
 
+/* Is this a boot order (machine_config.boot)? -EINVAL with a sentence. */
+int machine_check_boot(const char *boot, struct error *err);
+
 /*
  * Builds the machine and loads the kernel. On failure nothing is left behind and `err` has one sentence:
  * what, why, what to do.

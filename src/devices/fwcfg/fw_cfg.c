@@ -38,6 +38,8 @@ struct fw_cfg {
     u32 file_count;
     u16 key;
     u32 offset;
+    void (*selected)(void *opaque, u16 key);
+    void *selected_opaque;
     u32 dma_high; /* upper half of the address of the next DMA request */
 };
 
@@ -93,12 +95,29 @@ int fw_cfg_add_file(struct fw_cfg *dev, const char *name, const void *data, u32 
     return rc;
 }
 
+u16 fw_cfg_find_file(const struct fw_cfg *dev, const char *name)
+{
+    const u8 *entry = dev->items[FW_CFG_FILE_DIR].data + 4;
+    for (u32 i = 0; i < dev->file_count; i++, entry += DIR_ENTRY_SIZE)
+        if (!strcmp((const char *)entry + 8, name))
+            return (u16)(FW_CFG_FILE_FIRST + i);
+    return 0;
+}
+
+void fw_cfg_on_select(struct fw_cfg *dev, void (*selected)(void *opaque, u16 key), void *opaque)
+{
+    dev->selected = selected;
+    dev->selected_opaque = opaque;
+}
+
 /* --- reading ---------------------------------------------------------------------------------------- */
 
 static void select_item(struct fw_cfg *dev, u16 key)
 {
     dev->key = key;
     dev->offset = 0;
+    if (dev->selected)
+        dev->selected(dev->selected_opaque, key & KEY_MASK);
 }
 
 /* The selected item, or NULL: what is not there reads as zeros. */

@@ -37,5 +37,10 @@ void fw_cfg_reset(struct fw_cfg *dev);
 int fw_cfg_set(struct fw_cfg *dev, u16 key, const void *data, u32 size);
 int fw_cfg_set_int(struct fw_cfg *dev, u16 key, u64 value, unsigned size);
 int fw_cfg_add_file(struct fw_cfg *dev, const char *name, const void *data, u32 size);
+/* The key of a file; 0: there is none. */
+u16 fw_cfg_find_file(const struct fw_cfg *dev, const char *name);
+/* [lock] Told before an item is read from its start on, so that contents can follow the machine: the size
+ * must stay. */
+void fw_cfg_on_select(struct fw_cfg *dev, void (*selected)(void *opaque, u16 key), void *opaque);
 
 #endif

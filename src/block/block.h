@@ -33,6 +33,7 @@ struct block_options {
     bool readonly;
     bool unlocked;   /* look at an image that is in use */
     bool no_backing; /* do not open the backing file (info, check); reading what it holds then fails */
+    u64 cache_bytes; /* memory for an image's tables, of each kind; 0: enough */
     bool threads;    /* requests are carried out by threads even where io_uring is there */
     bool inspect; /* change nothing by opening (no clearing of flags, no automatic repair), and open what is
                      marked corrupt */

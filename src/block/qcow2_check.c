@@ -10,7 +10,18 @@
 #include "block/qcow2_impl.h"
 
 /* One word per host cluster: how often it is referenced, and as what. */
-enum use { USE_NONE, USE_HEADER, USE_L1, USE_L2, USE_DATA, USE_PACKED, USE_RT, USE_RB, USE_SNAPSHOTS };
+enum use {
+    USE_NONE,
+    USE_HEADER,
+    USE_L1,
+    USE_L2,
+    USE_DATA,
+    USE_PACKED,
+    USE_RT,
+    USE_RB,
+    USE_SNAPSHOTS,
+    USE_BITMAPS
+};
 #define USE_SHIFT      28
 #define COUNT_OF(word) ((word) & (u32)MASK(USE_SHIFT))
 
@@ -44,8 +55,8 @@ static void finding(struct checker *c, u64 *counter, const char *fmt, ...)
 static const char *use_name(u32 word)
 {
     static const char *const names[] = {
-        "nothing",         "the header",         "an L1 table",      "an L2 table",       "data",
-        "compressed data", "the refcount table", "a refcount block", "the snapshot table"};
+        "nothing",         "the header",         "an L1 table",      "an L2 table",        "data",
+        "compressed data", "the refcount table", "a refcount block", "the snapshot table", "a bitmap"};
     return names[word >> USE_SHIFT];
 }
 
@@ -114,6 +125,54 @@ static int count_l1(struct checker *c, const u64 *l1, u64 count, bool active, st
     return r;
 }
 
+/* The table of one bitmap, from its directory entry. */
+static int count_bitmap(struct checker *c, const u8 *entry, struct error *err)
+{
+    struct qcow2 *q = c->q;
+    u64 offset = load_be64(entry), count = load_be32(entry + 8);
+    if (count * 8 > MAX_L1_BYTES) {
+        finding(c, &c->check->corruptions, "ERROR a bitmap's table has %llu entries", LL(count));
+        return 0;
+    }
+    if (!count || !use_add(c, offset, count * 8, USE_BITMAPS))
+        return 0;
+    u64 *table = calloc(count, 8);
+    int r = table ? qcow2_read_entries(q, offset, table, count, err)
+                  : error_set(err, ENOMEM, "%s: no memory", q->block->path);
+    for (u64 i = 0; i < count && r == 0; i++)
+        if (table[i] & L_OFFSET)
+            use_add(c, table[i] & L_OFFSET, q->cluster_size, USE_BITMAPS);
+    free(table);
+    return r;
+}
+
+/* The format's section "Bitmaps". */
+static int count_bitmaps(struct checker *c, struct error *err)
+{
+    struct qcow2 *q = c->q;
+    u64 size = q->bitmaps_size, at = 0;
+    int r = 0;
+    if (!q->has_bitmaps || !size)
+        return 0;
+    if (size > MAX_SNAPSHOT_BYTES || !use_add(c, q->bitmaps_offset, size, USE_BITMAPS))
+        return error_set(err, EIO, "%s: the image is corrupt: its bitmaps cannot be read", q->block->path);
+    u8 *directory = malloc(size);
+    r = directory ? store_read(q->store, q->bitmaps_offset, directory, size, err)
+                  : error_set(err, ENOMEM, "%s: no memory", q->block->path);
+    for (u32 i = 0; i < q->bitmaps_count && r == 0; i++) {
+        const u8 *entry = directory + at;
+        if (size - at < 24) {
+            finding(c, &c->check->corruptions, "ERROR the directory of bitmaps is too short");
+            break;
+        }
+        u64 names = ((u64)entry[18] << 8 | entry[19]) + load_be32(entry + 20);
+        r = count_bitmap(c, entry, err);
+        at += MIN(ALIGN_UP(24 + names, 8), size - at);
+    }
+    free(directory);
+    return r;
+}
+
 static int count_references(struct checker *c, struct error *err)
 {
     struct qcow2 *q = c->q;
@@ -133,6 +192,8 @@ static int count_references(struct checker *c, struct error *err)
             r = count_l1(c, l1, s->l1_size, false, err);
         free(l1);
     }
+    if (r == 0)
+        r = count_bitmaps(c, err);
     for (u64 i = 0; i < q->rt.count && r == 0; i++)
         if (q->rt.entries[i] && !use_add(c, q->rt.entries[i], q->cluster_size, USE_RB))
             c->bad_counts = true;
@@ -235,6 +296,13 @@ static int lower_refcounts(struct checker *c, struct error *err)
     return r;
 }
 
+/* The old refcount structure's own reference is gone when there is a new one. */
+static bool is_old_structure(const struct checker *c, u64 cluster)
+{
+    u32 use = c->words[cluster] >> USE_SHIFT;
+    return use == USE_RT || use == USE_RB;
+}
+
 /* Writes blocks and table of a new refcount structure at cluster `at`. */
 static int structure_write(struct checker *c, u64 at, u64 blocks, u64 table, u64 *entries, struct error *err)
 {
@@ -246,9 +314,8 @@ static int structure_write(struct checker *c, u64 at, u64 blocks, u64 table, u64
         memset(block, 0, q->cluster_size);
         for (u64 i = 0; i < BIT(q->rb_bits); i++) {
             u64 cluster = (b << q->rb_bits) + i, count = 0;
-            if (cluster < c->count && (c->words[cluster] >> USE_SHIFT) != USE_RT &&
-                (c->words[cluster] >> USE_SHIFT) != USE_RB)
-                count = COUNT_OF(c->words[cluster]);
+            if (cluster < c->count)
+                count = COUNT_OF(c->words[cluster]) - is_old_structure(c, cluster);
             if (cluster >= at && cluster < end)
                 count = 1;
             refcount_store(block, q->refcount_order, i, MIN(count, qcow2_refcount_max(q)));
@@ -291,6 +358,9 @@ static int rebuild_refcounts(struct checker *c, struct error *err)
         free(entries);
         return r;
     }
+    for (u64 i = 0; i < c->count; i++)
+        if (is_old_structure(c, i) && COUNT_OF(c->words[i]) == 1)
+            qcow2_meta_mark(q, i << q->cluster_bits, q->cluster_size, false, NULL);
     free(q->rt.entries);
     q->rt = (struct big_table){
         .entries = entries, .count = table * per_table, .offset = (at + blocks) << q->cluster_bits};
@@ -302,12 +372,8 @@ static int rebuild_refcounts(struct checker *c, struct error *err)
 
 static int flags_clear(struct qcow2 *q, struct error *err)
 {
-    u8 bytes[8];
-    if (!(q->incompatible & (INCOMPAT_DIRTY | INCOMPAT_CORRUPT)))
-        return 0;
-    q->incompatible &= ~(u64)(INCOMPAT_DIRTY | INCOMPAT_CORRUPT);
-    store_be64(bytes, q->incompatible);
-    return qcow2_write_header(q, H_INCOMPATIBLE, bytes, sizeof bytes, err);
+    u64 marks = INCOMPAT_DIRTY | INCOMPAT_CORRUPT;
+    return q->incompatible & marks ? qcow2_set_incompatible(q, q->incompatible & ~marks, err) : 0;
 }
 
 static int pass(struct qcow2 *q, struct qcow2_check *check, struct checker *c, struct error *err)
@@ -349,15 +415,10 @@ static int repair(struct checker *c, struct error *err)
     return r < 0 ? r : qcow2_sync(q, err);
 }
 
-int qcow2_check(struct block *b, struct qcow2_check *check, struct error *err)
+static int check_all(struct qcow2 *q, struct qcow2_check *check, struct error *err)
 {
-    struct qcow2 *q = b->impl;
+    struct block *b = q->block;
     struct checker c;
-    if (b->ops != &block_qcow2)
-        return error_set(err, ENOTSUP, "%s: a %s image has nothing to check", b->path, b->ops->name);
-    if (q->has_bitmaps)
-        return error_set(err, ENOTSUP, "%s has persistent bitmaps, whose clusters this check does not know",
-                         b->path);
     if (check->repair && b->readonly)
         return error_set(err, EROFS, "%s is open read-only", b->path);
     check->corruptions_fixed = check->leaks_fixed = 0;
@@ -381,4 +442,16 @@ int qcow2_check(struct block *b, struct qcow2_check *check, struct error *err)
         check->leaks_fixed = leaks > check->leaks ? leaks - check->leaks : 0;
     }
     return r == 0 && !check->corruptions ? flags_clear(q, err) : r;
+}
+
+int qcow2_check(struct block *b, struct qcow2_check *check, struct error *err)
+{
+    struct qcow2 *q = b->impl;
+    if (b->ops != &block_qcow2)
+        return error_set(err, ENOTSUP, "%s: a %s image has nothing to check", b->path, b->ops->name);
+    bool lazy = q->lazy;
+    q->lazy = lazy && !check->repair; /* a repaired image is marked clean, so everything is written */
+    int r = check_all(q, check, err);
+    q->lazy = lazy;
+    return r;
 }

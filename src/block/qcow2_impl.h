@@ -19,6 +19,9 @@
  *    refcount blocks | refcount table |  L2 tables  |  L1 table  | lower the refcounts of what is free now
  *                    flush          flush         flush        flush   (flushes only where something follows)
  *
+ * With lazy refcounts (invariant 1 does not hold then) refcounts are written when the image is closed; before
+ * the first change of metadata the header is marked dirty, and who opens a dirty image counts anew.
+ *
  * COPIED in an active L1 or L2 entry says that the refcount is exactly 1, so that the cluster may be written
  * in place.
  *
@@ -121,8 +124,11 @@ struct qcow2 {
     u64 cluster_size;
     u32 header_length;
     u64 incompatible, compatible, autoclear;
-    u8 compression; /* 0: deflate, 1: zstd */
-    bool has_bitmaps;
+    u8 compression;                   /* 0: deflate, 1: zstd */
+    bool has_bitmaps;                 /* valid ones */
+    u64 bitmaps_offset, bitmaps_size; /* of their directory */
+    u32 bitmaps_count;
+    bool lazy; /* refcounts are written at the end */
     struct big_table l1, rt;
     struct table_cache l2, rb;
 
@@ -200,10 +206,12 @@ int qcow2_barrier(struct qcow2 *q, struct error *err);
 /* Writes all dirty metadata; see above. Afterwards only refcount blocks may be dirty (with lowered counts).
  */
 int qcow2_commit(struct qcow2 *q, struct error *err);
-/* Commit, until nothing is dirty. */
+/* Commit, until nothing is dirty (but lazy refcounts). */
 int qcow2_commit_all(struct qcow2 *q, struct error *err);
 /* That and a flush. */
 int qcow2_sync(struct qcow2 *q, struct error *err);
+/* Changes the header's incompatible features durably. */
+int qcow2_set_incompatible(struct qcow2 *q, u64 features, struct error *err);
 /* Writes header bytes (within one sector) durably, after everything before it is durable. */
 int qcow2_write_header(struct qcow2 *q, u64 at, const void *bytes, u64 len, struct error *err);
 /* Writes a table of big-endian entries. */

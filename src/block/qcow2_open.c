@@ -113,7 +113,12 @@ static int extensions_read(struct qcow2 *q, const u8 *head, u64 end, bool inspec
             names = head + at;
             names_len = len;
         }
-        q->has_bitmaps |= type == EXT_BITMAPS && q->autoclear & AUTOCLEAR_BITMAPS;
+        if (type == EXT_BITMAPS && len >= 24 && q->autoclear & AUTOCLEAR_BITMAPS) {
+            q->has_bitmaps = true;
+            q->bitmaps_count = load_be32(head + at);
+            q->bitmaps_size = load_be64(head + at + 8);
+            q->bitmaps_offset = load_be64(head + at + 16);
+        }
         at += ALIGN_UP((u64)len, 8);
     }
     return header_check_features(q, names, names_len, inspect, err);
@@ -274,15 +279,18 @@ int qcow2_open(struct block *b, const struct block_options *options, struct erro
         r = tables_read(q, err);
     if (r == 0)
         r = meta_collect(q, options->inspect, err);
-    if (r == 0 && (table_cache_init(&q->l2, q->cluster_size, L2_CACHE_BYTES) < 0 ||
-                   table_cache_init(&q->rb, q->cluster_size, RB_CACHE_BYTES) < 0))
+    u64 budget = options->cache_bytes;
+    if (r == 0 && (table_cache_init(&q->l2, q->cluster_size, budget ? budget : L2_CACHE_BYTES) < 0 ||
+                   table_cache_init(&q->rb, q->cluster_size, budget ? budget : RB_CACHE_BYTES) < 0))
         r = error_set(err, ENOMEM, "no memory to open %s", b->path);
     if (r == 0)
         r = store_size(q->store, &q->file_end, err);
     if (q->store->fixed_size)
         q->file_end = ~0ull;
-    if (r == 0 && !b->readonly && !options->inspect)
+    if (r == 0 && !b->readonly && !options->inspect) {
         r = writing_begin(q, err);
+        q->lazy = q->compatible & COMPAT_LAZY;
+    }
     return r;
 }
 
@@ -292,8 +300,13 @@ int qcow2_close(struct block *b, struct error *err)
     int r = 0;
     if (!q)
         return 0;
-    if (!b->readonly)
+    if (!b->readonly) {
+        bool lazy = q->lazy;
+        q->lazy = false;
         r = qcow2_sync(q, err);
+        if (r == 0 && lazy && q->incompatible & INCOMPAT_DIRTY)
+            r = qcow2_set_incompatible(q, q->incompatible & ~(u64)INCOMPAT_DIRTY, err);
+    }
     qcow2_snapshots_finish(q);
     table_cache_finish(&q->l2);
     table_cache_finish(&q->rb);

@@ -217,10 +217,38 @@ static int write_dirty(struct qcow2 *q, struct table_cache *c, bool barrier, str
     return 0;
 }
 
+static bool has_dirty(const struct table_cache *c)
+{
+    for (unsigned i = 0; i < c->count; i++)
+        if (c->tables[i].offset && c->tables[i].dirty)
+            return true;
+    return false;
+}
+
+/* Before metadata is written whose refcounts are not. */
+static int mark_dirty(struct qcow2 *q, struct error *err)
+{
+    bool changes =
+        q->rt.dirty < q->rt.clean || q->l1.dirty < q->l1.clean || has_dirty(&q->rb) || has_dirty(&q->l2);
+    if (!changes || q->incompatible & INCOMPAT_DIRTY)
+        return 0;
+    return qcow2_set_incompatible(q, q->incompatible | INCOMPAT_DIRTY, err);
+}
+
+int qcow2_set_incompatible(struct qcow2 *q, u64 features, struct error *err)
+{
+    u8 bytes[8];
+    store_be64(bytes, features);
+    int r = qcow2_write_header(q, H_INCOMPATIBLE, bytes, sizeof bytes, err);
+    if (r == 0)
+        q->incompatible = features;
+    return r;
+}
+
 int qcow2_commit(struct qcow2 *q, struct error *err)
 {
-    int r = write_dirty(q, &q->rb, false, err);
-    if (r == 0)
+    int r = q->lazy ? mark_dirty(q, err) : write_dirty(q, &q->rb, false, err);
+    if (r == 0 && !q->lazy)
         r = big_table_write(q, &q->rt, err);
     if (r == 0)
         r = write_dirty(q, &q->l2, true, err);
@@ -237,7 +265,7 @@ int qcow2_commit(struct qcow2 *q, struct error *err)
 int qcow2_commit_all(struct qcow2 *q, struct error *err)
 {
     int r = qcow2_commit(q, err);
-    return r < 0 ? r : write_dirty(q, &q->rb, false, err);
+    return r < 0 || q->lazy ? r : write_dirty(q, &q->rb, false, err);
 }
 
 int qcow2_sync(struct qcow2 *q, struct error *err)

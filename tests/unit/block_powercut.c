@@ -1,7 +1,9 @@
 /*
  * A power cut at every write: random work on qcow2 images in memory; after each write or flush that the
  * driver makes, states that the disk may be left in (all before the last flush, and any sectors written
- * since) are opened, checked, repaired and compared with what the guest was promised.
+ * since) are opened, checked, repaired and compared with what the guest was promised. The power fails again
+ * during some of the repairs. Images differ in cluster size, refcounts (width, lazy), compression, backing
+ * file; some have hardly any cache, so that tables are evicted all the time; disks grow and shrink.
  *
  *   block_powercut [--cuts N] [--seed N]      the default is the subset for CI
  */
@@ -36,13 +38,15 @@ struct world {
     struct promise disk[DISK_SECTORS];
     u32 saved[3][DISK_SECTORS]; /* what snapshots hold */
     bool has_saved[3];
-    bool snapshots;
+    bool snapshots, lazy;
+    u64 cache_bytes;
     u32 version;
     u64 cluster_size;
     /* the disk under the store */
     u8 *durable;
     u64 durable_size;
-    u64 cuts, leaks, failures;
+    u64 sizes[2]; /* that the disk may have */
+    u64 cuts, repair_cuts, leaks, failures;
 };
 
 static void sector_fill(u8 *buf, u32 sector, u32 version)
@@ -119,13 +123,17 @@ static void report(void *opaque, const char *message)
     printf("#   %s\n", message);
 }
 
-/* The image must check clean but for leaks (with snapshot operations: be repairable), and keep its promises.
- */
-static void state_verify(struct world *w, const u8 *image, u64 size)
+static void cut_repair(struct world *w, struct mem_store *m, const u8 *image, u64 size);
+
+/* The image must check clean but for leaks (with snapshot operations and lazy refcounts: be repairable), and
+ * keep its promises. `depth`: cuts before this one. */
+static void state_verify(struct world *w, const u8 *image, u64 size, unsigned depth)
 {
     struct mem_store *m = mem_store_create(image, size);
-    struct block_options options = {.format = "qcow2", .inspect = true, .no_backing = true};
+    struct block_options options = {
+        .format = "qcow2", .inspect = true, .no_backing = true, .cache_bytes = w->cache_bytes};
     struct qcow2_check check = {0};
+    struct qcow2_info info;
     struct error err = {0};
     struct block *b;
     if (block_open_store(&b, &m->store, "cut", &options, &err) < 0) {
@@ -134,7 +142,8 @@ static void state_verify(struct world *w, const u8 *image, u64 size)
     }
     if (qcow2_check(b, &check, &err) < 0)
         fail(w, err.message);
-    if (check.corruptions && !w->snapshots) {
+    qcow2_info_get(b, &info);
+    if (check.corruptions && !w->snapshots && !(w->lazy && info.dirty)) {
         fail(w, "corrupt before the repair");
         check.report = w->failures < 3 ? report : NULL;
         qcow2_check(b, &check, &err);
@@ -142,10 +151,17 @@ static void state_verify(struct world *w, const u8 *image, u64 size)
     }
     w->leaks += check.leaks != 0;
     check.repair = true;
+    m->records = depth == 0 && (check.corruptions || check.leaks) && rng(40) == 0;
+    bool cuts = m->records;
     if (qcow2_check(b, &check, &err) < 0)
         fail(w, err.message);
+    m->records = false;
+    if (cuts)
+        cut_repair(w, m, image, size);
     if (check.corruptions || check.leaks)
         fail(w, "not clean after the repair");
+    if (b->size != w->sizes[0] && b->size != w->sizes[1])
+        fail(w, "the disk has another size");
     b->backing = w->backing;
     contents_verify(w, b);
     if (rng(4) == 0) {
@@ -161,9 +177,10 @@ static void state_verify(struct world *w, const u8 *image, u64 size)
     block_close(b, NULL);
 }
 
+static const unsigned odds[] = {0, 1, 4, 7, 8};
+
 static void cut(struct world *w, size_t first_pending, size_t end)
 {
-    static const unsigned odds[] = {0, 1, 4, 7, 8};
     u8 *image = malloc(MEM_STORE_MAX / 4);
     u64 size = w->durable_size;
     unsigned chosen = odds[rng(ARRAY_LEN(odds))];
@@ -171,8 +188,36 @@ static void cut(struct world *w, size_t first_pending, size_t end)
     for (size_t i = first_pending; i < end; i++)
         event_apply(&w->store->events[i], chosen, &image, &size);
     w->cuts++;
-    state_verify(w, image, size);
+    state_verify(w, image, size, 0);
     free(image);
+}
+
+/* Cuts at some of the writes of a repair of `image`, which are recorded in `m`. */
+static void cut_repair(struct world *w, struct mem_store *m, const u8 *image, u64 size)
+{
+    u8 *now = malloc(MEM_STORE_MAX / 4), *durable = malloc(MEM_STORE_MAX / 4);
+    u64 now_size, durable_size = size;
+    size_t pending = 0;
+    memcpy(durable, image, size);
+    for (size_t i = 0; i < m->count; i++) {
+        if (rng(4) == 0) {
+            unsigned chosen = odds[rng(ARRAY_LEN(odds))];
+            now_size = durable_size;
+            memcpy(now, durable, durable_size);
+            for (size_t j = pending; j <= i; j++)
+                event_apply(&m->events[j], chosen, &now, &now_size);
+            w->cuts++;
+            w->repair_cuts++;
+            state_verify(w, now, now_size, 1);
+        }
+        if (m->events[i].kind != MEM_FLUSH)
+            continue;
+        for (; pending <= i; pending++)
+            event_apply(&m->events[pending], 8, &durable, &durable_size);
+    }
+    mem_forget(m);
+    free(now);
+    free(durable);
 }
 
 /* Cuts the power at the events of the last operation (each with a chance of 1 in `sparse`). `first` is the
@@ -300,8 +345,18 @@ static int op_snapshot(struct world *w, struct error *err)
     return r == -ERANGE ? 0 : r;
 }
 
+/* Grows the disk, so far that its L1 table has to move; or shrinks it back. */
+static int op_resize(struct world *w, struct error *err)
+{
+    u64 size = w->block->size > DISK_SIZE ? DISK_SIZE : DISK_SIZE + (1 + rng(200)) * 50000;
+    w->sizes[0] = w->block->size;
+    w->sizes[1] = size;
+    return block_resize(w->block, size, err);
+}
+
 static void settle(struct world *w)
 {
+    w->sizes[0] = w->sizes[1] = w->block->size;
     for (u32 s = 0; s < DISK_SECTORS; s++) {
         w->disk[s].durable = w->disk[s].now;
         w->disk[s].count = 0;
@@ -314,7 +369,7 @@ static int step(struct world *w, unsigned sparse)
     size_t first = w->store->count;
     bool flush = false, durable = false;
     int r;
-    switch (rng(w->snapshots ? 17 : 16)) {
+    switch (rng(17)) {
     case 0 ... 7:
         r = op_write(w, &err);
         break;
@@ -338,7 +393,7 @@ static int step(struct world *w, unsigned sparse)
         settle(w);
         first = w->store->count;
         if (r == 0)
-            r = op_snapshot(w, &err);
+            r = w->snapshots ? op_snapshot(w, &err) : op_resize(w, &err);
         durable = true;
     }
     if (r < 0) {
@@ -355,14 +410,16 @@ static bool world_create(struct world *w)
 {
     static const unsigned bits[] = {9, 9, 10, 12, 16}, widths[] = {1, 2, 4, 8, 16, 16, 32, 64};
     struct qcow2_create_options o = {.size = DISK_SIZE, .cluster_bits = bits[rng(ARRAY_LEN(bits))]};
-    struct block_options options = {.format = "qcow2", .no_backing = true};
     struct error err = {0};
     bool backed = rng(2);
+    w->cache_bytes = rng(3) ? 0 : 1;
+    struct block_options options = {.format = "qcow2", .no_backing = true, .cache_bytes = w->cache_bytes};
     o.version = rng(4) ? 3 : 2;
     o.refcount_bits = o.version == 3 ? widths[rng(ARRAY_LEN(widths))] : 16;
     o.backing = backed ? "base" : NULL;
     o.zstd = o.version == 3 && rng(2);
     w->snapshots = o.refcount_bits > 2 && rng(2);
+    w->lazy = o.lazy_refcounts = o.version == 3 && rng(3) == 0;
     w->cluster_size = BIT(o.cluster_bits);
     w->store = mem_store_create(NULL, 0);
     if (qcow2_create(&w->store->store, &o, &err) < 0 ||
@@ -382,6 +439,7 @@ static bool world_create(struct world *w)
             return false;
         w->block->backing = w->backing;
     }
+    w->sizes[0] = w->sizes[1] = DISK_SIZE;
     w->durable = malloc(MEM_STORE_MAX / 4);
     w->durable_size = w->store->size;
     memcpy(w->durable, w->store->data, w->store->size);
@@ -400,7 +458,7 @@ static void world_destroy(struct world *w)
     free(w);
 }
 
-static u64 total_cuts, total_leaks, total_failures, wanted_cuts = 1500;
+static u64 total_cuts, total_repair_cuts, total_leaks, total_failures, wanted_cuts = 10000;
 
 static void test_power_cuts(void)
 {
@@ -411,13 +469,15 @@ static void test_power_cuts(void)
                 if (step(w, wanted_cuts > 5000 ? 2 : 6) < 0)
                     break;
         total_cuts += w->cuts;
+        total_repair_cuts += w->repair_cuts;
         total_leaks += w->leaks;
         total_failures += w->failures;
         world_destroy(w);
     }
-    printf("# %llu cuts, %llu of them left leaks\n", (unsigned long long)total_cuts,
-           (unsigned long long)total_leaks);
+    printf("# %llu cuts, %llu of them within repairs, %llu left leaks\n", (unsigned long long)total_cuts,
+           (unsigned long long)total_repair_cuts, (unsigned long long)total_leaks);
     CHECK_EQ(total_failures, 0);
+    CHECK(total_repair_cuts > 0);
     CHECK(total_leaks > 0); /* else the cuts were not where it hurts */
 }
 

@@ -1,9 +1,13 @@
 # The levels that run the finished program: its command line, and stock kernels in it.
 
-.PHONY: test-cli test-system test-system-full
+.PHONY: test-cli test-vnc test-system test-system-full
 
 test-cli: $(OUT)/ring3
 	@tests/cli/run-cli $(OUT)/ring3
+
+# Real viewers under a headless X server; those that are missing are skipped, loudly.
+test-vnc: $(OUT)/ring3
+	@tests/system/run-vnc $(OUT)/ring3
 
 # Four kernels with one and four CPUs; `full` adds every memory size, more CPUs and the slow scenarios.
 test-system: $(OUT)/ring3

@@ -65,6 +65,15 @@ def echo(fifo):
     return elf32(out_byte(0x3FA, int(fifo)) + serial_text("ready\n") + loop + out_byte(0xF4, 0) + HALT)
 
 
+def keys():
+    """Sends each byte of the keyboard controller, scan codes above all, to the serial port."""
+    loop = b"\xe4\x64\xa8\x01\x74\xfa"  # 1: in al, 0x64; test al, 1; jz 1b
+    loop += b"\xe4\x60\x88\xc3"  # in al, 0x60; mov bl, al
+    loop += b"\xba\xfd\x03\x00\x00\xec\xa8\x20\x74\xfb"  # mov edx, 0x3fd; 2: in al, dx; test al, 0x20; jz 2b
+    loop += b"\xb2\xf8\x88\xd8\xee"  # mov dl, 0xf8; mov al, bl; out dx, al
+    return elf32(serial_text("ready\n") + loop + b"\xeb" + struct.pack("b", -(len(loop) + 2)))
+
+
 def count(total, first, kinds):
     """Prints `total` bytes first, first + 1, ... wrapping after `kinds`, then leaves."""
     code = out_byte(0x3FB, 3) + b"\xb9" + struct.pack("<I", total) + b"\xb3" + bytes([first])  # mov ecx, total; mov bl, first

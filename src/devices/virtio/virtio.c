@@ -189,7 +189,7 @@ void virtio_notify_all(struct virtio_device *dev)
 /* --- saved state ----------------------------------------------------------------------------------------
  */
 
-enum queue_flag { QUEUE_ENABLED = 1, QUEUE_BROKEN = 2, QUEUE_QUIET = 4, QUEUE_TOLD = 8 };
+enum queue_flag { QUEUE_ENABLED = 1, QUEUE_BROKEN = 2, QUEUE_QUIET = 4 };
 
 struct virtio_state {
     u64 features;
@@ -230,7 +230,7 @@ static void virtio_save(const void *opaque, void *out)
     for (unsigned i = 0; i < dev->queue_count; i++) {
         const struct virtq *q = &dev->queue[i];
         s->queue_flags[i] = (u8)((q->enabled ? QUEUE_ENABLED : 0) | (q->broken ? QUEUE_BROKEN : 0) |
-                                 (q->quiet ? QUEUE_QUIET : 0) | (q->told_valid ? QUEUE_TOLD : 0));
+                                 (q->quiet ? QUEUE_QUIET : 0));
         s->size[i] = q->size;
         s->vector[i] = q->vector;
         s->desc[i] = q->desc.gpa;
@@ -255,7 +255,7 @@ static int virtio_check(const void *opaque, const void *state, struct error *err
         u16 size = s->size[i];
         bool good = i < dev->queue_count ? size && !(size & (size - 1)) && size <= dev->queue[i].size_max
                                          : !size && !s->queue_flags[i];
-        if (!good || s->queue_flags[i] > (QUEUE_ENABLED | QUEUE_BROKEN | QUEUE_QUIET | QUEUE_TOLD))
+        if (!good || s->queue_flags[i] > (QUEUE_ENABLED | QUEUE_BROKEN | QUEUE_QUIET))
             return error_set(err, EINVAL, "%s: queue %u cannot be as its saved state says", dev->name, i);
     }
     return 0;
@@ -276,7 +276,6 @@ static void virtio_load(void *opaque, const void *state)
         q->enabled = s->queue_flags[i] & QUEUE_ENABLED;
         q->broken = s->queue_flags[i] & QUEUE_BROKEN;
         q->quiet = s->queue_flags[i] & QUEUE_QUIET;
-        q->told_valid = s->queue_flags[i] & QUEUE_TOLD;
         q->size = s->size[i];
         q->vector = s->vector[i];
         q->desc.gpa = s->desc[i];

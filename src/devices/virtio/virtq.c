@@ -316,15 +316,13 @@ bool virtq_wants_interrupt(struct virtq *q)
         return false;
     atomic_thread_fence(memory_order_seq_cst); /* the index before the guest's wish */
     u16 old = q->used_told, now = q->used_next;
-    bool valid = q->told_valid;
-    if (valid && now == old)
+    if (now == old)
         return false;
     q->used_told = now;
-    q->told_valid = true;
     if (!q->event_idx)
         return !(guest_load16(q->avail.hva + RING_FLAGS) & AVAIL_NO_INTERRUPT);
     u16 event = guest_load16(q->avail.hva + RING_ENTRIES + q->size * AVAIL_ENTRY);
-    return !valid || (u16)(now - event - 1) < (u16)(now - old); /* 2.7.10 */
+    return (u16)(now - event - 1) < (u16)(now - old); /* 2.7.10 */
 }
 
 /* --- contents -------------------------------------------------------------------------------------------

@@ -63,7 +63,6 @@ struct virtq {
     u16 avail_next;    /* of the entry of the available ring that we take next */
     u16 used_next;     /* of the entry of the used ring that we write next */
     u16 used_told;     /* used_next when we last asked whether the guest wants an interrupt */
-    bool told_valid;   /* used_told means something */
     u64 generation;    /* of the memory map that the parts' hva are of */
     struct virtq_run { /* RAM that buffers were found in */
         u64 gpa, len;

@@ -24,7 +24,8 @@ int qcow2_create(struct store *store, const struct qcow2_create_options *options
 struct qcow2_info {
     unsigned version, refcount_bits;
     u64 cluster_size;
-    bool lazy_refcounts, dirty, corrupt, zstd;
+    bool lazy_refcounts, dirty, corrupt, zstd, extended_l2;
+    const char *data_file; /* NULL: none */
     u32 snapshot_count;
 };
 /* False if the block is no qcow2 image. */

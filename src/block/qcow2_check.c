@@ -90,18 +90,20 @@ static void count_l2(struct checker *c, const u64 *l2, bool active)
 {
     struct qcow2 *q = c->q;
     for (u64 j = 0; j < BIT(q->l2_bits); j++) {
-        u64 at = l2[j] & L_OFFSET, len = q->cluster_size;
-        bool packed = l2[j] & L_COMPRESSED;
+        u64 entry = l2[j << (q->entry_shift - 3)], at = entry & L_OFFSET, len = q->cluster_size;
+        bool packed = entry & L_COMPRESSED;
+        if (q->data_name) /* no cluster of this file */
+            continue;
         if (packed)
-            qcow2_packed_range(q, l2[j], &at, &len);
-        if (packed && l2[j] & L_COPIED)
+            qcow2_packed_range(q, entry, &at, &len);
+        if (packed && entry & L_COPIED)
             finding(c, &c->check->corruptions, "ERROR compressed cluster at %#llx has the COPIED flag",
                     LL(at));
         if (packed && at + len > c->count << q->cluster_bits && at >> q->cluster_bits < c->count)
             len = (c->count << q->cluster_bits) - at; /* the last sector's padding need not be in the file */
         if (at)
             use_add(c, at, len, packed ? USE_PACKED : USE_DATA);
-        if (active && (at || (q->version >= 3 && l2[j] & L_ZERO))) {
+        if (active && (at || (q->version >= 3 && entry & L_ZERO))) {
             c->check->clusters_allocated += at != 0;
             c->check->clusters_compressed += packed;
         }
@@ -117,7 +119,7 @@ static int count_l1(struct checker *c, const u64 *l1, u64 count, bool active, st
         u64 offset = l1[i] & L_OFFSET;
         if (!offset || !use_add(c, offset, q->cluster_size, USE_L2))
             continue;
-        r = qcow2_read_entries(q, offset, l2, BIT(q->l2_bits), err);
+        r = qcow2_read_entries(q, offset, l2, q->cluster_size / 8, err);
         if (r == 0)
             count_l2(c, l2, active);
     }
@@ -269,8 +271,9 @@ static int compare_copied(struct checker *c, struct error *err)
         if (r < 0)
             return r;
         for (u64 j = 0; j < BIT(q->l2_bits); j++) {
-            u64 entry = load_be64(t->data + j * 8), at = (entry & L_OFFSET) >> q->cluster_bits;
-            if (entry & L_COMPRESSED || !at || at >= c->count)
+            u64 entry = load_be64(t->data + (j << q->entry_shift)),
+                at = (entry & L_OFFSET) >> q->cluster_bits;
+            if (q->data_name || entry & L_COMPRESSED || !at || at >= c->count)
                 continue;
             if (!!(entry & L_COPIED) != (COUNT_OF(c->words[at]) == 1))
                 finding(c, &c->check->corruptions, "ERROR data cluster %#llx: wrong COPIED flag",

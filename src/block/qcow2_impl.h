@@ -52,6 +52,7 @@
 #define MAX_SNAPSHOTS      65536u
 #define MAX_SNAPSHOT_BYTES MIB(64)
 #define MAX_BACKING_NAME   1023u
+#define SUBCLUSTER_BITS    5 /* log2 of a cluster's subclusters */
 #define MAX_CLUSTER_INDEX  BIT(47)
 
 /* Header fields that are changed after creation. */
@@ -119,8 +120,13 @@ struct claims {
 struct qcow2 {
     struct block *block;
     struct store *store;
+    struct store *data; /* where guest data is: `store`, or an external data file (only read) */
+    char *data_name;    /* its name; NULL: none */
     unsigned version, cluster_bits, l2_bits, refcount_order,
         rb_bits; /* rb_bits: log2 of a block's refcounts */
+    unsigned
+        entry_shift;    /* log2 of an L2 entry's bytes: 4 with subclusters (extended L2, only read), else 3 */
+    unsigned unit_bits; /* log2 of what an L2 entry speaks of: a subcluster, or the cluster */
     u64 cluster_size;
     u32 header_length;
     u64 incompatible, compatible, autoclear;

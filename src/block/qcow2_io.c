@@ -4,19 +4,9 @@
 
 #include "block/qcow2_impl.h"
 
-static u64 l2_index(const struct qcow2 *q, u64 guest)
-{
-    return (guest >> q->cluster_bits) & MASK(q->l2_bits);
-}
-
 static u64 in_cluster(const struct qcow2 *q, u64 guest)
 {
     return guest & (q->cluster_size - 1);
-}
-
-static u64 entry_at(const struct table *t, u64 index)
-{
-    return load_be64(t->data + index * 8);
 }
 
 /* `cached`: -EAGAIN instead of reading it. */
@@ -40,31 +30,51 @@ int qcow2_l2_get(struct qcow2 *q, u64 guest, struct table **out, struct error *e
     return l2_find(q, guest, false, out, err);
 }
 
-static int entry_classify(struct qcow2 *q, u64 guest, u64 entry, struct run *run, struct error *err)
+/* A subcluster's bits in the second half of an extended entry: allocated, and reads as zeroes. */
+static int subcluster_classify(struct qcow2 *q, u64 bitmap, unsigned sub, struct run *run, struct error *err)
 {
-    u64 host = entry & L_OFFSET;
-    run->entry = entry;
-    run->copied = entry & L_COPIED;
-    run->host = host;
+    bool allocated = bitmap & BIT(sub), zero = bitmap & BIT(32 + sub);
+    bool placed = run->kind == RUN_NORMAL;
+    if ((allocated && zero) || (allocated && !placed))
+        return qcow2_corrupt(q, err, "an L2 entry's subclusters %#llx are not possible",
+                             (unsigned long long)bitmap);
+    run->host += (u64)sub << q->unit_bits;
+    if (zero)
+        run->kind = placed ? RUN_ZERO_ALLOCATED : RUN_ZERO;
+    else if (!allocated)
+        run->kind = RUN_UNALLOCATED;
+    return 0;
+}
+
+/* What unit number `unit` of an L2 table is. */
+static int unit_classify(struct qcow2 *q, const struct table *t, u64 unit, struct run *run, struct error *err)
+{
+    unsigned per = q->cluster_bits - q->unit_bits;
+    const u8 *at = t->data + (unit >> per << q->entry_shift);
+    u64 entry = load_be64(at), host = entry & L_OFFSET;
+    *run = (struct run){.entry = entry, .copied = entry & L_COPIED, .host = host};
     if (entry & L_COMPRESSED) {
         run->kind = RUN_COMPRESSED;
         return 0;
     }
     if (host & (q->cluster_size - 1))
-        return qcow2_corrupt(q, err, "the data for guest offset %#llx is at the odd offset %#llx",
-                             (unsigned long long)guest, (unsigned long long)host);
-    if (q->version >= 3 && entry & L_ZERO)
-        run->kind = host ? RUN_ZERO_ALLOCATED : RUN_ZERO;
+        return qcow2_corrupt(q, err, "the data at the L2 entry %#llx is at an odd offset",
+                             (unsigned long long)entry);
+    /* The first cluster of an external data file may have a place, too. */
+    bool placed = host || (q->data_name && run->copied);
+    if (q->version >= 3 && entry & L_ZERO && !per)
+        run->kind = placed ? RUN_ZERO_ALLOCATED : RUN_ZERO;
     else
-        run->kind = host ? RUN_NORMAL : RUN_UNALLOCATED;
-    return 0;
+        run->kind = placed ? RUN_NORMAL : RUN_UNALLOCATED;
+    return per ? subcluster_classify(q, load_be64(at + 8), (unsigned)(unit & MASK(per)), run, err) : 0;
 }
 
 static int run_find(struct qcow2 *q, u64 guest, u64 len, bool cached, struct run *run, struct error *err)
 {
     struct table *t;
-    u64 skip = in_cluster(q, guest), index = l2_index(q, guest), n = 1;
-    u64 end = MIN(BIT(q->l2_bits), index + ((skip + len + q->cluster_size - 1) >> q->cluster_bits));
+    u64 size = BIT(q->unit_bits), skip = guest & (size - 1), n = 1;
+    u64 units = q->cluster_size << q->l2_bits >> q->unit_bits, index = (guest >> q->unit_bits) & (units - 1);
+    u64 end = MIN(units, index + ((skip + len + size - 1) >> q->unit_bits));
     int r = l2_find(q, guest, cached, &t, err);
     if (r < 0)
         return r;
@@ -72,16 +82,17 @@ static int run_find(struct qcow2 *q, u64 guest, u64 len, bool cached, struct run
         *run = (struct run){.kind = RUN_UNALLOCATED};
         n = end - index;
     } else {
-        r = entry_classify(q, guest, entry_at(t, index), run, err);
+        r = unit_classify(q, t, index, run, err);
         for (; r == 0 && run->kind != RUN_COMPRESSED && index + n < end; n++) {
             struct run next;
-            if (entry_classify(q, guest, entry_at(t, index + n), &next, NULL) < 0 || next.kind != run->kind ||
-                next.copied != run->copied || (next.host && next.host != run->host + (n << q->cluster_bits)))
+            bool placed = run->kind == RUN_NORMAL || run->kind == RUN_ZERO_ALLOCATED;
+            if (unit_classify(q, t, index + n, &next, NULL) < 0 || next.kind != run->kind ||
+                (placed && (next.copied != run->copied || next.host != run->host + (n << q->unit_bits))))
                 break;
         }
         run->host += skip;
     }
-    run->len = MIN(len, (n << q->cluster_bits) - skip);
+    run->len = MIN(len, (n << q->unit_bits) - skip);
     return r;
 }
 
@@ -102,7 +113,7 @@ static int read_run(struct qcow2 *q, u64 guest, const struct run *run, struct ve
         vector_zero(to, run->len);
         return 0;
     case RUN_NORMAL:
-        return store_readv(q->store, run->host, to, run->len, err);
+        return store_readv(q->data, run->host, to, run->len, err);
     default:
         return qcow2_unpack(q, run->entry, in_cluster(q, guest), to, run->len, err);
     }
@@ -152,7 +163,7 @@ static bool qcow2_direct_begin(struct block *b, enum block_request_kind kind, u6
     if (!direct_place(q, kind == BLOCK_WRITE, offset, len, &run))
         goto no;
     if (run.kind == RUN_NORMAL) {
-        out->store = q->store;
+        out->store = q->data;
         out->offset = run.host;
         return true;
     }
@@ -198,6 +209,7 @@ static int qcow2_block_flush(struct block *b, struct error *err)
 
 static int qcow2_block_map(struct block *b, u64 offset, u64 len, struct block_extent *out, struct error *err)
 {
+    const struct qcow2 *q = b->impl;
     struct run run;
     pthread_mutex_lock(&b->lock);
     int r = qcow2_run(b->impl, offset, len, &run, err);
@@ -208,7 +220,7 @@ static int qcow2_block_map(struct block *b, u64 offset, u64 len, struct block_ex
     out->status = run.kind == RUN_UNALLOCATED ? BLOCK_UNALLOCATED : zero ? BLOCK_ZERO : BLOCK_DATA;
     out->length = run.len;
     out->compressed = run.kind == RUN_COMPRESSED;
-    out->has_host_offset = run.kind == RUN_NORMAL || run.kind == RUN_ZERO_ALLOCATED;
+    out->has_host_offset = q->data == q->store && (run.kind == RUN_NORMAL || run.kind == RUN_ZERO_ALLOCATED);
     out->host_offset = out->has_host_offset ? run.host : 0;
     return 0;
 }

@@ -13,6 +13,7 @@
 #define EXT_BACKING_FORMAT 0xe2792acau
 #define EXT_FEATURE_NAMES  0x6803f857u
 #define EXT_BITMAPS        0x23852875u
+#define EXT_DATA_FILE      0x44415441u
 
 bool qcow2_probe(const u8 *head, size_t len)
 {
@@ -34,7 +35,6 @@ static int header_check_geometry(struct qcow2 *q, const u8 *h, struct error *err
         return error_set(err, EINVAL, "%s: refcounts of 2^%u bits; 1 to 64 bits are possible", path, order);
     q->cluster_bits = bits;
     q->cluster_size = BIT(bits);
-    q->l2_bits = bits - 3;
     q->refcount_order = order;
     q->rb_bits = bits + 3 - order;
     q->header_length = q->version >= 3 ? load_be32(h + 100) : 72;
@@ -66,15 +66,25 @@ static int header_check_features(struct qcow2 *q, const u8 *names, u64 names_len
 {
     const char *path = q->block->path;
     char name[64];
-    u64 unknown = q->incompatible & ~(u64)(INCOMPAT_DIRTY | INCOMPAT_CORRUPT | INCOMPAT_COMPRESSION);
+    u64 unknown = q->incompatible & ~(u64)(INCOMPAT_DIRTY | INCOMPAT_CORRUPT | INCOMPAT_COMPRESSION |
+                                           INCOMPAT_DATA_FILE | INCOMPAT_EXTL2);
 
-    if (q->incompatible & INCOMPAT_DATA_FILE)
+    if (q->incompatible & INCOMPAT_DATA_FILE && !q->block->readonly)
+        return error_set(
+            err, ENOTSUP,
+            "%s keeps its data in another file (external data file), so it is only read: open it "
+            "read-only or with snapshot=on, or convert it",
+            path);
+    if (q->incompatible & INCOMPAT_EXTL2 && !q->block->readonly)
         return error_set(err, ENOTSUP,
-                         "%s keeps its data in another file (external data file), which is not supported",
+                         "%s has subclusters (extended L2 entries), so it is only read: open it read-only or "
+                         "with snapshot=on, or convert it",
                          path);
-    if (q->incompatible & INCOMPAT_EXTL2)
-        return error_set(err, ENOTSUP, "%s has subclusters (extended L2 entries), which is not supported",
-                         path);
+    if (q->incompatible & INCOMPAT_DATA_FILE && !q->data_name)
+        return error_set(err, EINVAL, "%s does not name the file that its data is in", path);
+    if (q->incompatible & INCOMPAT_EXTL2 && q->cluster_bits < 14)
+        return error_set(err, EINVAL, "%s: clusters of %llu bytes have no subclusters", path,
+                         (unsigned long long)q->cluster_size);
     if (unknown) {
         feature_name(names, names_len, (unsigned)__builtin_ctzll(unknown), name, sizeof name);
         return error_set(err, ENOTSUP, "%s needs the qcow2 feature %s, which is not supported", path, name);
@@ -109,6 +119,8 @@ static int extensions_read(struct qcow2 *q, const u8 *head, u64 end, bool inspec
                              q->block->path, type);
         if (type == EXT_BACKING_FORMAT && !q->block->backing_format)
             q->block->backing_format = text_dup(head + at, len);
+        if (type == EXT_DATA_FILE && q->incompatible & INCOMPAT_DATA_FILE && !q->data_name)
+            q->data_name = text_dup(head + at, len);
         if (type == EXT_FEATURE_NAMES) {
             names = head + at;
             names_len = len;
@@ -143,6 +155,10 @@ static int header_read(struct qcow2 *q, bool inspect, struct error *err)
         if (q->header_length > 104 && q->incompatible & INCOMPAT_COMPRESSION)
             q->compression = h[104];
     }
+    bool extended = q->incompatible & INCOMPAT_EXTL2;
+    q->entry_shift = extended ? 4 : 3;
+    q->l2_bits = q->cluster_bits - q->entry_shift;
+    q->unit_bits = extended ? q->cluster_bits - SUBCLUSTER_BITS : q->cluster_bits;
     u64 name_at = load_be64(h + 8), end = q->cluster_size;
     u32 name_len = name_at ? load_be32(h + 16) : 0;
     if (name_len > MAX_BACKING_NAME || (name_len && (name_at < q->header_length || name_at > end - name_len)))
@@ -242,6 +258,30 @@ static int tables_read(struct qcow2 *q, struct error *err)
     return r < 0 ? r : qcow2_snapshots_load(q, err);
 }
 
+/* Only in the image's own directory: a hostile image must not show a guest other files of the host. */
+static int data_open(struct qcow2 *q, bool unlocked, struct error *err)
+{
+    const char *path = q->block->path;
+    q->data = q->store;
+    if (!q->data_name)
+        return 0;
+    if (!*q->data_name || strchr(q->data_name, '/'))
+        return error_set(
+            err, EACCES,
+            "%s keeps its data in '%.200s'; only a file in its own directory is read as a part of it", path,
+            q->data_name);
+    struct store *data;
+    char *name = block_backing_path(path, q->data_name);
+    int r = name ? store_open_file(&data, name, unlocked ? STORE_UNLOCKED : 0, err)
+                 : error_set(err, ENOMEM, "no memory to open %s", path);
+    free(name);
+    if (r == 0)
+        q->data = data;
+    else
+        error_prefix(err, "%s: its data file", path);
+    return r;
+}
+
 /* An image that is opened for writing. */
 static int writing_begin(struct qcow2 *q, struct error *err)
 {
@@ -274,7 +314,10 @@ int qcow2_open(struct block *b, const struct block_options *options, struct erro
     qcow2_claims_init(&q->claims);
     pthread_mutex_init(&q->flush_lock, NULL);
     pthread_mutex_init(&q->unpack_lock, NULL);
+    q->data = b->store;
     r = header_read(q, options->inspect, err);
+    if (r == 0)
+        r = data_open(q, options->unlocked, err);
     if (r == 0)
         r = tables_read(q, err);
     if (r == 0)
@@ -307,6 +350,9 @@ int qcow2_close(struct block *b, struct error *err)
         if (r == 0 && lazy && q->incompatible & INCOMPAT_DIRTY)
             r = qcow2_set_incompatible(q, q->incompatible & ~(u64)INCOMPAT_DIRTY, err);
     }
+    if (q->data != q->store)
+        store_close(q->data);
+    free(q->data_name);
     qcow2_snapshots_finish(q);
     table_cache_finish(&q->l2);
     table_cache_finish(&q->rb);
@@ -337,6 +383,8 @@ bool qcow2_info_get(const struct block *block, struct qcow2_info *out)
         .dirty = q->incompatible & INCOMPAT_DIRTY,
         .corrupt = q->incompatible & INCOMPAT_CORRUPT,
         .zstd = q->compression == 1,
+        .extended_l2 = q->incompatible & INCOMPAT_EXTL2,
+        .data_file = q->data_name,
         .snapshot_count = q->snapshot_count,
     };
     return true;

@@ -102,7 +102,9 @@ static json_t *info_json(const struct block *b, u64 actual)
     if (info.version >= 3) {
         put(data, "lazy-refcounts", json_boolean(info.lazy_refcounts));
         put(data, "corrupt", json_boolean(info.corrupt));
-        put(data, "extended-l2", json_false());
+        put(data, "extended-l2", json_boolean(info.extended_l2));
+        if (info.data_file)
+            put(data, "data-file", json_string(info.data_file));
     }
     put(specific, "type", json_string("qcow2"));
     put(specific, "data", data);
@@ -191,6 +193,10 @@ int image_info(const struct image_options *o, char **operands, struct error *err
             printf("    lazy refcounts: %s\n    refcount bits: %u\n    corrupt: %s\n    dirty: %s\n",
                    info.lazy_refcounts ? "true" : "false", info.refcount_bits,
                    info.corrupt ? "true" : "false", info.dirty ? "true" : "false");
+        if (info.version >= 3)
+            printf("    extended l2: %s\n", info.extended_l2 ? "true" : "false");
+        if (info.data_file)
+            printf("    data file: %s\n", info.data_file);
     }
     block_close(b, NULL);
     return EXIT_OK;
@@ -274,7 +280,8 @@ static void mapped_print(const struct mapped *m)
         printf("%#-16" PRIx64 "%#-16" PRIx64 "%#-16" PRIx64 "%s\n", m->start, e->length, e->host_offset,
                m->path);
     else if (e->status == BLOCK_DATA)
-        printf("%#-16" PRIx64 "%#-16" PRIx64 "%-16s%s\n", m->start, e->length, "compressed", m->path);
+        printf("%#-16" PRIx64 "%#-16" PRIx64 "%-16s%s\n", m->start, e->length,
+               e->compressed ? "compressed" : "-", m->path);
 }
 
 static json_t *mapped_json(const struct mapped *m)

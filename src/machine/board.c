@@ -278,6 +278,7 @@ static const struct board_device {
     {"host bridge", i440fx_row_create, i440fx_row_destroy, i440fx_row_reset},
     {"ISA bridge", piix3_row_create, piix3_row_destroy, piix3_row_reset},
     {"IDE controller", piix_ide_row_create, piix_ide_row_destroy, piix_ide_row_reset},
+    {"AHCI controller", ahci_row_create, ahci_row_destroy, ahci_row_reset},
     {"ACPI power management", acpi_pm_row_create, acpi_pm_row_destroy, acpi_pm_row_reset},
     {"power management function", piix4_pm_row_create, piix4_pm_row_destroy, piix4_pm_row_reset},
     {"firmware configuration", fw_cfg_row_create, fw_cfg_row_destroy, fw_cfg_row_reset},

@@ -40,6 +40,7 @@ struct board {
     struct ps2_input ps2_input;
     struct i8237 *i8237; /* both DMA controllers */
     struct piix_ide *piix_ide;
+    struct ahci *ahci; /* NULL: no disk asked for it */
     struct floppy *floppy;
     struct vtd *vtd; /* NULL: no remapping unit */
     struct pci_bus *pci_bus;

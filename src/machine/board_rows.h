@@ -67,6 +67,7 @@ ROW_DECLARE(vga);
 /* board_legacy.c */
 ROW_DECLARE(i8237);
 ROW_DECLARE(piix_ide);
+ROW_DECLARE(ahci);
 ROW_DECLARE(floppy);
 
 /* board_viewer.c */

@@ -1,5 +1,6 @@
 /* Disks: the images, and the controllers in front of them. */
 #include "block/drive.h"
+#include "devices/ata/ahci.h"
 #include "devices/ata/piix_ide.h"
 #include "machine/board_rows.h"
 
@@ -118,4 +119,28 @@ int piix_ide_row_create(struct board *b, struct error *err)
     };
     int rc = ide_places_take(b, config.place[0], err);
     return rc ? rc : piix_ide_create(&b->piix_ide, &b->env, &config, err);
+}
+
+/* --- AHCI --- */
+
+CHIP_DESTROY_RESET(, ahci)
+
+/* Only there if a disk asks for it. */
+int ahci_row_create(struct board *b, struct error *err)
+{
+    struct ahci_config config = {.bus = b->pci_bus, .slot = PC_SLOT_AHCI};
+    unsigned count = 0;
+    for (unsigned i = 0; i < b->machine->config.disk_count; i++) {
+        const struct machine_disk *disk = &b->machine->config.disks[i];
+        if (disk->bus != DISK_AHCI)
+            continue;
+        if (count == AHCI_PORTS)
+            return error_set(err, EINVAL, "AHCI has %d ports; put the other disks elsewhere with if=virtio",
+                             AHCI_PORTS);
+        int rc = disk_size_check(disk, b->drives[i], err);
+        if (rc)
+            return rc;
+        config.place[count++] = (struct ahci_place){b->drives[i], disk->cdrom, i};
+    }
+    return count ? ahci_create(&b->ahci, &b->env, &config, err) : 0;
 }

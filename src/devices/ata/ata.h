@@ -110,6 +110,9 @@ void ata_block_done(struct ata_device *dev);
 
 bool ata_wants_dma(const struct ata_device *dev);
 void ata_dma_start(struct ata_device *dev);
+/* From dma_stopped: there will be no more memory. What is read is dropped; what was to be written is missing:
+ * the command is aborted. */
+void ata_dma_discard(struct ata_device *dev);
 
 /* A command of the queued kind (READ/WRITE FPDMA QUEUED), checked by the drive, carried out by the port. */
 struct ata_queued {
@@ -121,6 +124,7 @@ struct ata_queued {
 bool ata_queued_parse(struct ata_device *dev, u8 command, struct ata_queued *out);
 /* Status and error after a queued command failed; the log page 10h names `tag`. */
 void ata_queued_fail(struct ata_device *dev, unsigned tag, const struct ata_queued *q);
+bool ata_writes_are_cached(const struct ata_device *dev);
 struct drive *ata_drive(struct ata_device *dev);
 
 /* The user takes the medium out or puts one in (the drive's image has been changed by then). */

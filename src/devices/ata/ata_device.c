@@ -247,6 +247,24 @@ void ata_dma_start(struct ata_device *dev)
         go_on(dev);
 }
 
+void ata_dma_discard(struct ata_device *dev)
+{
+    if (!ata_wants_dma(dev)) {
+        return;
+    } else if (dev->phase == PHASE_DMA_OUT) {
+        ata_abort(dev);
+    } else if (dev->direct) {
+        dev->left = 0;
+        if (dev->job == JOB_PACKET_READ)
+            atapi_direct_done(dev, ATA_TRANSFER_DONE);
+        else
+            disk_direct_done(dev, ATA_TRANSFER_DONE);
+    } else {
+        dev->pos = dev->fill;
+        go_on(dev);
+    }
+}
+
 /* --- resets --- */
 
 static void set_signature(struct ata_device *dev)
@@ -335,6 +353,11 @@ bool ata_device_is_working(const struct ata_device *dev)
 bool ata_device_is_cdrom(const struct ata_device *dev)
 {
     return dev->config.cdrom;
+}
+
+bool ata_writes_are_cached(const struct ata_device *dev)
+{
+    return dev->write_cache;
 }
 
 struct drive *ata_drive(struct ata_device *dev)
@@ -468,7 +491,7 @@ static int ata_device_check(const void *device, const void *in, struct error *er
     const struct ata_device *dev = device;
     const struct ata_device_state *s = in;
     bool pio = PHASES_OF_PIO(s->phase), dma = s->phase == PHASE_DMA_IN || s->phase == PHASE_DMA_OUT;
-    if (s->phase == PHASE_BUSY)
+    if (s->phase == PHASE_BUSY || (dev->config.serial_ata && s->phase != PHASE_IDLE))
         return error_set(err, EINVAL, "ata%u: it was saved while the disk was at work", dev->config.index);
     if (s->pos > s->fill || ((pio || (dma && !s->direct)) && (s->pos == s->fill || !s->block)))
         return error_set(err, EINVAL, "ata%u: its buffer is in no possible state", dev->config.index);

@@ -140,6 +140,8 @@ static void flushed(struct ata_device *dev, int result)
 
 static void done_count(struct ata_device *dev)
 {
+    if (!dev->sector) /* nothing was done */
+        return;
     dev->tf.reg[ATA_REG_COUNT][0] = 0;
     if (dev->extended)
         dev->tf.reg[ATA_REG_COUNT][1] = 0;

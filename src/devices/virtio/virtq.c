@@ -328,17 +328,20 @@ bool virtq_wants_interrupt(struct virtq *q)
 /* --- contents -------------------------------------------------------------------------------------------
  */
 
-static size_t iov_copy(const struct iovec *iov, unsigned count, u64 offset, u8 *buf, size_t len, bool to_iov)
+/* Between `buf` and iov[first] ... iov[first + count - 1], from their byte `offset` on. */
+static size_t chain_copy(const struct virtq_chain *chain, unsigned first, unsigned count, u64 offset, u8 *buf,
+                         size_t len, bool to_chain)
 {
     size_t done = 0;
     for (unsigned i = 0; i < count && done < len; i++) {
-        if (offset >= iov[i].iov_len) {
-            offset -= iov[i].iov_len;
+        const struct iovec *iov = &chain->iov[first + i];
+        if (offset >= iov->iov_len) {
+            offset -= iov->iov_len;
             continue;
         }
-        size_t n = MIN(len - done, iov[i].iov_len - (size_t)offset);
-        u8 *at = (u8 *)iov[i].iov_base + offset;
-        memcpy(to_iov ? at : buf + done, to_iov ? buf + done : at, n);
+        size_t n = MIN(len - done, iov->iov_len - (size_t)offset);
+        u8 *at = (u8 *)iov->iov_base + offset;
+        memcpy(to_chain ? at : buf + done, to_chain ? buf + done : at, n);
         done += n;
         offset = 0;
     }
@@ -347,10 +350,10 @@ static size_t iov_copy(const struct iovec *iov, unsigned count, u64 offset, u8 *
 
 size_t virtq_chain_read(const struct virtq_chain *chain, u64 offset, void *buf, size_t len)
 {
-    return iov_copy(chain->iov, chain->out_count, offset, buf, len, false);
+    return chain_copy(chain, 0, chain->out_count, offset, buf, len, false);
 }
 
 size_t virtq_chain_write(const struct virtq_chain *chain, u64 offset, const void *buf, size_t len)
 {
-    return iov_copy(chain->iov + chain->out_count, chain->in_count, offset, (u8 *)(uintptr_t)buf, len, true);
+    return chain_copy(chain, chain->out_count, chain->in_count, offset, (u8 *)(uintptr_t)buf, len, true);
 }

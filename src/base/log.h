@@ -27,7 +27,8 @@
     X(ACPI, "acpi", "power management and firmware tables")                                                  \
     X(BOOT, "boot", "kernel loading")                                                                        \
     X(FIRMWARE, "firmware", "what the firmware says on its debug port (402h)")                               \
-    X(JIT, "jit", "translation, with guest and host code")
+    X(JIT, "jit", "translation, with guest and host code")                                                   \
+    X(JITMAP, "jitmap", "translated blocks, for perf(1): in /tmp/perf-PID.map")
 
 enum trace_topic {
 #define X(id, name, what) TRACE_##id,

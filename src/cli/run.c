@@ -138,6 +138,10 @@ static int set_engine(void *target, const char *value, struct error *err)
 {
     struct run_options *o = target;
     struct suggestion s;
+    if (!strcmp(value, "auto")) {
+        o->machine.engine = NULL;
+        return 0;
+    }
     suggestion_init(&s, value);
     for (const struct engine_ops *const *engine = machine_engines; *engine; engine++) {
         suggestion_offer(&s, (*engine)->name);
@@ -148,6 +152,17 @@ static int set_engine(void *target, const char *value, struct error *err)
     }
     return error_set(err, EINVAL, "this build has no engine '%.80s'; the nearest it has is %s", value,
                      s.best);
+}
+
+#define JIT_CACHE_MIN MIB(4)
+#define JIT_CACHE_MAX GIB(16)
+static int set_jit_cache(void *target, const char *value, struct error *err)
+{
+    struct run_options *o = target;
+    int rc = value_parse_size(value, &o->machine.jit_cache, err);
+    if (rc == 0 && (o->machine.jit_cache < JIT_CACHE_MIN || o->machine.jit_cache > JIT_CACHE_MAX))
+        return error_set(err, EINVAL, "%.80s is not from 4M to 16G", value);
+    return rc;
 }
 
 static int set_console(void *target, const char *value, struct error *err)
@@ -340,7 +355,8 @@ static const struct option options[] = {
     {"memory", "SIZE", "guest memory, with K, M, G or T behind the number (512M)", set_memory},
     {"cpus", "N", "number of CPUs, 1 to 64 (1)", set_cpus},
     {"cpu", "MODEL", "CPU model, see below (x86-64-v3 if this host can)", set_cpu},
-    {"engine", "NAME", "what executes the guest, see below (the first that works here)", set_engine},
+    {"engine", "NAME", "what executes the guest, see below (auto: the first that works here)", set_engine},
+    {"jit-cache", "SIZE", "memory for translated code, of all CPUs together (128M)", set_jit_cache},
     {"console", "WHERE", "the first serial port: stdio, file:PATH or none (stdio)", set_console},
     {"vga", "ADAPTER",
      "the display adapter: std (a VGA with linear frame buffer) or none;\nstd, but none for a kernel without "

@@ -26,6 +26,7 @@ struct vm {
     pthread_mutex_t *machine_lock; /* recursive; never held while guest code runs or an exception is raised */
     const struct engine_ops *engine;
     void *engine_vm; /* the engine's own per-VM data */
+    u64 code_cache;  /* bytes of translated code that all vCPUs together may have; 0: the engine's default */
     struct cpu_model model;
     struct irq_line
         ferr; /* FERR#: an unmasked x87 exception while CR0.NE = 0 (IRQ 13). Not connected: ignored */

@@ -145,6 +145,7 @@ static int vm_build(struct machine *m, struct error *err)
     int rc = mem_space_create(&vm->mem, vm->machine_lock, &m->log, err);
     if (rc)
         return rc;
+    vm->code_cache = m->config.jit_cache;
     vm->engine = machine_find_engine(m->config.engine, err);
     if (!vm->engine)
         return -err->code;

@@ -58,6 +58,7 @@ struct machine_config {
     unsigned cpus;         /* 1..VM_MAX_CPUS */
     const char *cpu_model; /* NULL: the default */
     const char *engine;    /* NULL: the default */
+    u64 jit_cache;         /* bytes of translated code; 0: the default */
     unsigned timeout;      /* seconds; 0: none */
     int exit_port;         /* isa-debug-exit; -1: none */
     bool testdev;          /* pc-testdev */

@@ -105,14 +105,17 @@ static void lower_block(struct translation *t)
     tails_emit(t);
 }
 
-static void trace_hex(struct log *log, const u8 *from, const u8 *to)
+/* The host's code, disassembled: what it is made from is known to the same table. */
+static void trace_host(struct log *log, const u8 *from, const u8 *to, s64 to_exec)
 {
-    char line[3 * 32 + 1];
-    while (from < to) {
-        unsigned n = 0;
-        for (; n < 32 && from < to; n++)
-            snprintf(line + 3 * n, 4, "%02x ", *from++);
-        log_write(log, "jit", "    %s", line);
+    struct insn insn;
+    char text[128];
+    while (from < to &&
+           insn_decode(&insn, from, (size_t)MIN(to - from, INSN_MAX_LEN), DECODE_64) == DECODE_OK) {
+        u64 rip = (u64)(uintptr_t)(from + to_exec);
+        log_write(log, "jit", "    %llx  %s", (unsigned long long)rip,
+                  insn_format(text, sizeof text, &insn, rip));
+        from += insn.len;
     }
 }
 
@@ -124,7 +127,7 @@ static void trace(const struct translation *t, const u8 *start)
         log_write(log, "jit", "%016llx%s %s", (unsigned long long)t->rip[i], lower_find(t, i) ? " " : "*",
                   insn_format(text, sizeof text, &t->insn[i], t->rip[i]));
     log_write(log, "jit", "  -> %p", (const void *)t->b->poll);
-    trace_hex(log, start, t->e.p);
+    trace_host(log, start, t->e.p, t->e.to_exec);
 }
 
 /* False: nothing that could be kept. */
@@ -162,6 +165,7 @@ struct block *block_translate(struct jit *j, const u8 *hva, unsigned mode)
     }
     cache_commit(j, &t.e);
     cache_insert(j, t.b);
+    track_map_block(j, t.b, start + t.e.to_exec, (size_t)(t.e.p - start));
     j->translated++;
     j->insns += t.count;
     j->guest_bytes += t.len;

@@ -229,6 +229,8 @@ void track_destroy(struct vm *vm);
 /* Has writes to [hva, hva + len), within one page, reported to `j` from now on; `code` is what was read from
  * there. False if the bytes have changed since. May wait for other vCPUs. */
 bool track_code(struct jit *j, const u8 *hva, const u8 *code, unsigned len);
+/* --trace jitmap: names a block's code. */
+void track_map_block(struct jit *j, const struct block *b, const u8 *code, size_t size);
 /* Drops what was written. */
 void track_take_pending(struct jit *j);
 

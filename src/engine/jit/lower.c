@@ -67,6 +67,9 @@ lower_fn lower_find(const struct translation *t, unsigned i)
     const struct insn_info *info = insn->info;
     if (!cpu_has(v, info->feature) || !cpu_has(v, info->feature2))
         return NULL;
+    /* The interpreter's yields to the CPU that is waited for. */
+    if (insn->id == INSN_PAUSE && v->vm->cpu_count > 1)
+        return NULL;
     if (!table[insn->id] && vector_is_native(insn, t->b->mode))
         return lower_vector;
     return table[insn->id];

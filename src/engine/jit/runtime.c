@@ -6,8 +6,9 @@
 #include "engine/jit/jit.h"
 #include "engine/jit/track.h"
 
-#define CACHE_SIZE          MIB(64)
-#define INTERPRETED_AT_ONCE 20000 /* instructions of other modes */
+#define CACHE_SIZE          MIB(128) /* of all vCPUs */
+#define CACHE_SIZE_MIN      MIB(1)   /* of one */
+#define INTERPRETED_AT_ONCE 20000    /* instructions of other modes */
 
 static bool is_flat(const struct segreg *s)
 {
@@ -328,6 +329,13 @@ static void words_init(struct vcpu *v, const struct jit *j)
     v->engine_words[WORD_HOST_MXCSR] = 0x1f80;
 }
 
+/* Of one vCPU. */
+static u64 cache_size(const struct vm *vm)
+{
+    u64 total = vm->code_cache ? vm->code_cache : CACHE_SIZE;
+    return ALIGN_UP(MAX(total / MAX(vm->model.cpu_count, 1u), CACHE_SIZE_MIN), (u64)PAGE_SIZE);
+}
+
 static int vcpu_create_jit(struct vcpu *v, struct error *err)
 {
     struct jit *j = calloc(1, sizeof *j);
@@ -339,7 +347,7 @@ static int vcpu_create_jit(struct vcpu *v, struct error *err)
     v->engine = j;
     int rc = interp_init(v, err);
     if (!rc)
-        rc = cache_create(j, CACHE_SIZE, err);
+        rc = cache_create(j, cache_size(v->vm), err);
     if (rc)
         vcpu_destroy_jit(v);
     else

@@ -5,7 +5,10 @@
  * mappings of it, then compares the bytes with what it has translated. A writer writes, then looks at the
  * mark. Whichever comes second sees the other.
  */
+#include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
+#include <unistd.h>
 #include "cpu/mmu.h"
 #include "engine/jit/track.h"
 
@@ -162,12 +165,34 @@ bool track_code(struct jit *j, const u8 *hva, const u8 *code, unsigned len)
     return ok;
 }
 
+/* A new file of ours only: /tmp is anyone's. */
+static FILE *map_open(struct vm *vm)
+{
+    char path[64];
+    if (!log_traces(vm->log, TRACE_JITMAP))
+        return NULL;
+    snprintf(path, sizeof path, "/tmp/perf-%d.map", (int)getpid());
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    FILE *map = fd < 0 ? NULL : fdopen(fd, "w");
+    if (!map)
+        log_warn(vm->log, "%s cannot be made: %s", path, strerror(errno));
+    return map;
+}
+
+void track_map_block(struct jit *j, const struct block *b, const u8 *code, size_t size)
+{
+    if (unlikely(j->vm->map))
+        fprintf(j->vm->map, "%llx %zx cpu%u:%llx%s\n", (unsigned long long)(uintptr_t)code, size, j->v->index,
+                (unsigned long long)b->rip, b->mode & MODE_PLAIN ? "-plain" : "");
+}
+
 int track_create(struct vm *vm, struct error *err)
 {
     struct jit_vm *t = calloc(1, sizeof *t);
     if (!t)
         return error_set(err, ENOMEM, "no memory for the translator");
     t->vm = vm;
+    t->map = map_open(vm);
     pthread_mutex_init(&t->lock, NULL);
     vm->engine_vm = t;
     mem_set_code_listener(vm->mem, &(struct mem_code_listener){.written = written, .opaque = t});
@@ -186,6 +211,8 @@ void track_destroy(struct vm *vm)
             free(p);
         }
     }
+    if (t->map)
+        fclose(t->map);
     pthread_mutex_destroy(&t->lock);
     free(t);
     vm->engine_vm = NULL;

@@ -20,6 +20,7 @@ struct code_page {
 
 struct jit_vm {
     struct vm *vm;
+    FILE *map;            /* --trace jitmap: symbols for perf(1), or NULL */
     pthread_mutex_t lock; /* innermost: nothing is waited for under it */
     struct code_page *bucket[1u << PAGE_BUCKET_BITS];
 };

@@ -58,14 +58,11 @@ static bool target_from_tlb(struct vcpu *v, u64 lin, enum mmu_access access, uns
     return true;
 }
 
-/* The target of an access within one page; raises #PF. Fills the TLB. `index` is not MMU_USER_ALIGN. */
-static void target_resolve(struct vcpu *v, u64 lin, enum mmu_access access, unsigned index, struct target *t)
+/* The target of an access within one page that the TLB does not have, as `w` says. Fills the TLB. */
+static void target_of_walk(struct vcpu *v, u64 lin, enum mmu_access access, unsigned index,
+                           const struct walk *found, struct target *t)
 {
-    if (target_from_tlb(v, lin, access, index, t))
-        return;
-    struct walk w;
-    if (!mmu_walk(v, lin, access, index, true, &w))
-        cpu_raise_pf(v, lin, w.error);
+    struct walk w = *found;
     *t = (struct target){.gpa = w.gpa | (lin & ~PAGE_MASK)};
     if (unlikely(w.gpa == v->apic_page)) {
         t->kind = TARGET_APIC;
@@ -99,6 +96,32 @@ static void target_resolve(struct vcpu *v, u64 lin, enum mmu_access access, unsi
     if (access == MMU_WRITE && !write_ok)
         return;
     tlb_fill(v, lin, index, access, &w, page.hva, write_ok);
+}
+
+/* The target of an access within one page; raises #PF. Fills the TLB. `index` is not MMU_USER_ALIGN. */
+static void target_resolve(struct vcpu *v, u64 lin, enum mmu_access access, unsigned index, struct target *t)
+{
+    struct walk w;
+    if (target_from_tlb(v, lin, access, index, t))
+        return;
+    if (!mmu_walk(v, lin, access, index, true, &w))
+        cpu_raise_pf(v, lin, w.error);
+    target_of_walk(v, lin, access, index, &w, t);
+}
+
+bool mmu_fill(struct vcpu *v, u64 lin, enum mmu_access access)
+{
+    struct target t;
+    struct walk w;
+    unsigned index = v->mmu_index;
+    if (index == MMU_USER_ALIGN || (v->code64 && sign_extend(lin, 48) != lin))
+        return false;
+    if (target_from_tlb(v, lin, access, index, &t))
+        return true;
+    if (!mmu_walk(v, lin, access, index, true, &w))
+        return false;
+    target_of_walk(v, lin, access, index, &w, &t);
+    return target_from_tlb(v, lin, access, index, &t);
 }
 
 /* Single loads and stores, so that an aligned access is one access for the other CPUs. */

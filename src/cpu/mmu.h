@@ -101,6 +101,10 @@ void *mmu_fast_ptr(struct vcpu *v, u64 lin, unsigned len, enum mmu_access access
 /* The same with the rights of `index`. */
 void *mmu_rmw_ptr_as(struct vcpu *v, u64 lin, unsigned size, unsigned index);
 
+/* Makes the TLB have `lin` for the access (data), with current rights; sets A and D. Never raises. False: it
+ * cannot. */
+bool mmu_fill(struct vcpu *v, u64 lin, enum mmu_access access);
+
 /* Code: the host address of the page of `lin` for fetching with the current rights (raises #PF, fills the
  * TLB), or NULL if it is not RAM/ROM (fetch byte-wise with mmu_fetch). */
 const u8 *mmu_code_page(struct vcpu *v, u64 lin);

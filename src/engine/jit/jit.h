@@ -156,7 +156,7 @@ struct jit_jump {
 };
 
 struct jit_thunks {
-    const u8 *enter, *exit, *exit_t0, *exit_zero, *link, *step, *step_end, *lookup, *vectors_load,
+    const u8 *enter, *exit, *exit_t0, *exit_zero, *link, *step, *step_end, *fill, *lookup, *vectors_load,
         *vectors_store;
 };
 
@@ -189,7 +189,7 @@ struct jit {
     unsigned pending_count; /* PENDING_MAX + 1: everything */
     _Atomic(bool) pending_any;
     /* Statistics. */
-    u64 translated, insns, guest_bytes, entered, chained, looked_up, stepped, invalidated;
+    u64 translated, insns, guest_bytes, entered, chained, stepped, invalidated, fills;
     u64 fallback[INSN_COUNT];
 };
 
@@ -239,7 +239,9 @@ struct block *block_translate(struct jit *j, const u8 *hva, unsigned mode);
 
 /* runtime.c: called by translated code. Executes one instruction of `len` bytes; false: leave. */
 bool jit_step(struct vcpu *v, u32 id_len);
-/* Likewise; the code to go on at, or NULL: leave. */
+/* The TLB has missed `lin` for an access of (how & ffh) bytes, a write if how & 100h. True: it has it now. */
+bool jit_fill(struct vcpu *v, u64 lin, u32 how);
+/* As jit_step; the code to go on at, or NULL: leave. */
 const u8 *jit_step_end(struct vcpu *v, u32 id_len);
 /* Makes translated code leave at its next poll. Any thread. */
 void jit_stop(struct vcpu *v);

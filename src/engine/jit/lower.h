@@ -6,7 +6,15 @@
 #include "engine/jit/jit.h"
 
 #define BLOCK_MAX 48
-#define TAIL_MAX  1024
+#define TAIL_MAX  768
+
+/* lower_mem.c: a memory operand. */
+struct address {
+    u8 base, index, scale, seg; /* as in struct insn_mem */
+    u8 slot;                    /* enum access_slot */
+    bool wide;                  /* 64-bit addresses */
+    s64 disp;
+};
 
 /* An out-of-line tail: reached from `site`, for instruction `index`. */
 enum tail_kind {
@@ -24,6 +32,10 @@ enum tail_kind {
 struct tail {
     u8 *site;
     const u8 *resume;
+    const u8 *retry; /* the TLB has missed `address`: fill it and try again from here; or NULL */
+    struct address address;
+    u8 size;
+    bool write;
     u8 kind;
     u8 index;
     u8 groups;        /* TAIL_STEP: to be checked again before going on, bit per group */
@@ -73,13 +85,6 @@ struct translation {
 typedef bool (*lower_fn)(struct translation *t, unsigned i);
 lower_fn lower_find(const struct translation *t, unsigned i);
 
-/* lower_mem.c: a memory operand. */
-struct address {
-    u8 base, index, scale, seg; /* as in struct insn_mem */
-    u8 slot;                    /* enum access_slot */
-    bool wide;                  /* 64-bit addresses */
-    s64 disp;
-};
 struct address address_of(const struct translation *t, unsigned i);
 /* Of a register's contents plus `disp`, in the stack segment. */
 struct address address_in_stack(const struct translation *t, unsigned reg, s32 disp);

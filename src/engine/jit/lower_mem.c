@@ -194,6 +194,19 @@ void groups_forget(struct translation *t)
         t->group[g].dead |= t->group[g].open;
 }
 
+/* The tail just added is for a TLB miss. */
+static void tail_retry(struct translation *t, const u8 *retry, const struct address *a, unsigned size,
+                       bool write)
+{
+    if (t->e.overrun)
+        return;
+    struct tail *tail = &t->tail[t->tails - 1];
+    tail->retry = retry;
+    tail->address = *a;
+    tail->size = (u8)size;
+    tail->write = write;
+}
+
 s32 lower_access(struct translation *t, unsigned i, const struct address *a, unsigned size, bool write,
                  enum tail_kind kind)
 {
@@ -204,6 +217,7 @@ s32 lower_access(struct translation *t, unsigned i, const struct address *a, uns
     bool save = t->live[i] != 0;
     if (save)
         lower_flags_save(t);
+    const u8 *retry = emit_here(&t->e);
     lower_ea(t, i, a, T0, a->wide);
     if (segment)
         lower_segment(t, i, a->seg, size, kind, save);
@@ -211,6 +225,7 @@ s32 lower_access(struct translation *t, unsigned i, const struct address *a, uns
         emit_gs_store(&t->e, T0, AT_WORD(WORD_LINEAR));
     emit_check(&t->e, size, write);
     tail_add(t, emit_branch(&t->e, 0x0f85), kind, i, save);
+    tail_retry(t, retry, a, size, write);
     if (park)
         emit_gs_load(&t->e, T1, AT_WORD(WORD_LINEAR));
     else
@@ -297,10 +312,25 @@ static void tail_miss(struct translation *t, struct link *link)
     lower_link(t, link);
 }
 
+/* Flags are saved or dead. */
+static void tail_fill(struct translation *t, const struct tail *tail)
+{
+    struct emitter *e = &t->e;
+    const struct address *a = &tail->address;
+    lower_ea(t, tail->index, a, T0, a->wide);
+    if (segment_counts(t, a->seg))
+        emit_gs(e, 0x03, T0, AT_SEG_BASE(a->seg), !t->code32);
+    emit_mov_imm(e, T1, tail->size | (u64)tail->write << 8);
+    emit_jump_to(e, 0xe8, t->j->thunk.fill);
+    emit_jump_to(e, 0x0f85, tail->retry);
+}
+
 static void tail_emit(struct translation *t, const struct tail *tail)
 {
     struct emitter *e = &t->e;
     struct link *link = &t->link[tail->index];
+    if (tail->retry)
+        tail_fill(t, tail);
     if (tail->flags_saved)
         lower_flags_restore(t);
     switch ((enum tail_kind)tail->kind) {

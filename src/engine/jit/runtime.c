@@ -150,6 +150,14 @@ bool jit_step(struct vcpu *v, u32 id_len)
     return step_inside(v, id_len) && v->rip == next && j->mode == mode;
 }
 
+bool jit_fill(struct vcpu *v, u64 lin, u32 how)
+{
+    unsigned size = how & 0xff;
+    struct jit *j = v->engine;
+    j->fills++;
+    return (lin & ~PAGE_MASK) + size <= PAGE_SIZE && mmu_fill(v, lin, how & 0x100 ? MMU_WRITE : MMU_READ);
+}
+
 const u8 *jit_step_end(struct vcpu *v, u32 id_len)
 {
     const struct jit *j = v->engine;
@@ -388,6 +396,8 @@ static void stats(const struct vcpu *v, void (*line)(void *opaque, const char *t
         "cpu%u: %llu entries, %llu jumps chained, %llu instructions by the interpreter, %llu of them alone",
         v->index, (unsigned long long)j->entered, (unsigned long long)j->chained,
         (unsigned long long)v->instructions, (unsigned long long)j->stepped);
+    line(opaque, text);
+    snprintf(text, sizeof text, "cpu%u: %llu TLB misses", v->index, (unsigned long long)j->fills);
     line(opaque, text);
     stats_fallbacks(j, line, opaque);
 }

@@ -95,6 +95,23 @@ static void emit_step(struct jit *j, struct emitter *e, const u8 *leave)
     EMIT(e, "\xc3");
 }
 
+/* Called; T0: linear address, T1: how (jit_fill). Returns with ZF clear if it is to be tried again. */
+static void emit_fill(struct jit *j, struct emitter *e)
+{
+    j->thunk.fill = emit_here(e);
+    EMIT(e, "\x50\x51\x52\x56\x57\x41\x50\x41\x51"); /* push rax, rcx, rdx, rsi, rdi, r8, r9 */
+    emit_gs_load(e, RAX, AT_WORD(WORD_VECTOR_OFF));
+    EMIT(e, "\x50\x50\x85\xc0\x75\x05"); /* push rax, rax: 16-byte alignment; test eax, eax; jnz +5 */
+    emit_jump_to(e, 0xe8, j->thunk.vectors_store);
+    EMIT(e, "\x4c\x89\xd6\x44\x89\xda"); /* mov rsi, r10; mov edx, r11d */
+    emit_mov_imm(e, RDI, (u64)(uintptr_t)j->v);
+    emit_mov_imm(e, RAX, (u64)(uintptr_t)jit_fill);
+    EMIT(e, "\xff\xd0\x41\x89\xc3");     /* call rax; mov r11d, eax */
+    EMIT(e, "\x59\x59\x85\xc9\x75\x05"); /* pop rcx, rcx; test ecx, ecx; jnz +5 */
+    emit_jump_to(e, 0xe8, j->thunk.vectors_load);
+    EMIT(e, "\x41\x59\x41\x58\x5f\x5e\x5a\x59\x58\x45\x84\xdb\xc3"); /* pop ...; test r11b, r11b; ret */
+}
+
 /* Jumped to, likewise: the block's last instruction. */
 static void emit_step_end(struct jit *j, struct emitter *e, const u8 *leave)
 {
@@ -180,5 +197,6 @@ void thunks_emit(struct jit *j, struct emitter *e)
     const u8 *leave = emit_leave(e);
     emit_step(j, e, leave);
     emit_step_end(j, e, leave);
+    emit_fill(j, e);
     emit_lookup(j, e);
 }

@@ -45,9 +45,10 @@ void machine_request_reset(struct machine *m, enum reset_kind kind);
 void machine_request_end(struct machine *m, enum machine_end end, u32 value);
 void machine_request_failure(struct machine *m, const char *why);
 
-/* vCPU threads: created parked; let go; parked again (returns when all stand still); joined. */
+/* vCPU threads: created parked; let go; told to park; parked again (returns when all stand still); joined. */
 int threads_create(struct machine *m, struct error *err);
 void threads_release(struct machine *m);
+void threads_stop(struct machine *m);
 void threads_park(struct machine *m);
 void threads_join(struct machine *m);
 

@@ -22,6 +22,7 @@ void machine_request_reset(struct machine *m, enum reset_kind kind)
     if (m->request >= request)
         return;
     m->request = request;
+    threads_stop(m); /* they go no further than the access that asked for it */
     loop_quit(m->loop);
 }
 

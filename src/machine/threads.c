@@ -37,10 +37,12 @@ static void dump_line(void *opaque, const char *text)
 static void report_crash(struct machine *m, struct vcpu *v)
 {
     loop_lock(m->loop);
-    if (m->request != REQUEST_END) {
-        log_write(&m->log, "crash", "CPU %u: triple fault; its registers:", v->index);
-        vcpu_dump(v, dump_line, &m->log);
+    if (m->request != REQUEST_NONE) { /* it had asked for a reset, and went on for a moment */
+        loop_unlock(m->loop);
+        return;
     }
+    log_write(&m->log, "crash", "CPU %u: triple fault; its registers:", v->index);
+    vcpu_dump(v, dump_line, &m->log);
     machine_request_end(m, MACHINE_CRASHED, 0);
     loop_unlock(m->loop);
 }
@@ -127,13 +129,18 @@ void threads_release(struct machine *m)
     pthread_mutex_unlock(&m->park_lock);
 }
 
-void threads_park(struct machine *m)
+void threads_stop(struct machine *m)
 {
     pthread_mutex_lock(&m->park_lock);
     m->go = false;
     pthread_mutex_unlock(&m->park_lock);
     for (unsigned i = 0; i < m->thread_count; i++)
         vcpu_post(m->vm.cpu[i], EVENT_KICK);
+}
+
+void threads_park(struct machine *m)
+{
+    threads_stop(m);
     pthread_mutex_lock(&m->park_lock);
     while (m->parked < m->thread_count)
         pthread_cond_wait(&m->park_cond, &m->park_lock);

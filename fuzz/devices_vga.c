@@ -141,12 +141,12 @@ static void look(struct world *w, struct input *in)
     free(display_text(w->display));
 }
 
-/* What was saved must load; what was changed must be refused or harmless. Once: the memory is large. */
+/* What was saved must load; what was changed must be refused or harmless. Seldom: the memory is large. */
 static void reload_state(struct world *w, struct input *in)
 {
     u8 *buf;
     size_t len;
-    if (w->reloaded)
+    if (w->reloaded || take(in, 1) != 0xfe)
         return;
     w->reloaded = true;
     must(!state_set_save(w->state, &buf, &len, NULL));

@@ -60,3 +60,8 @@ test-guest: $(OUT)/ring3 $(GUEST_IMAGES)
 
 test-guest-qemu: $(GUEST_IMAGES)
 	@tests/run-guest --qemu $(GUEST_OUT) $(GUESTS)
+
+# The VGA's test cards, next to QEMU's pictures of them.
+.PHONY: test-screens-qemu
+test-screens-qemu: $(OUT)/ring3 $(GUEST_OUT)/vga
+	@RING3=$(OUT)/ring3 tests/run-screens $(GUEST_OUT)/vga

@@ -358,7 +358,7 @@ static void test_trim_and_features(void)
     store_le64(ram_at(&t.r, DATA), 200 | 8ull << 48);
     prd(&t, 0, DATA, 0x80000200);
     out8(&t.r.f, 0x1f1, 1);
-    issue(&t, 0, 0, 1, 0x06);
+    issue48(&t, 0, 1, 0x06);
     bm_start(&t, 0);
     CHECK_EQ(status(&t), 0x50);
     out8(&t.r.f, BM, 0);
@@ -367,7 +367,7 @@ static void test_trim_and_features(void)
     CHECK_EQ(image_sector_number(&t.disk, 208), 208);
     store_le64(ram_at(&t.r, DATA), 4090 | 8ull << 48); /* beyond the end */
     out8(&t.r.f, 0x1f1, 1);
-    issue(&t, 0, 0, 1, 0x06);
+    issue48(&t, 0, 1, 0x06);
     bm_start(&t, 0);
     CHECK_EQ(status(&t), 0x51);
     out8(&t.r.f, 0x1f1, 3);

@@ -237,6 +237,43 @@ static void test_segments(void)
     CHECK_EQ(guest_run(v), -2); /* #SS, which cannot be delivered */
 }
 
+/* The same code at the same place, called with a flat and returned to with a based data segment: a RET must
+ * not go where the CALL's mode said. */
+GUEST(return_mode, 32,
+      "nop; mov $4, %edi; mov $0x10, %edx; call 1f; mov (%edi), %eax; mov %dx, %ds; hlt\n"
+      "1: mov %cx, %ds; ret");
+static void test_return_in_other_mode(void)
+{
+    for (unsigned i = 0; i < 6; i++) {
+        guest_mode32(g, v);
+        if (!i)
+            guest_load(g, GUEST_CODE, return_mode, return_mode_end);
+        store_le64(guest_ptr(g, GUEST_GDT + 0x18), 0x00cf93020000ffffull); /* base 20000h */
+        v->gdtr.limit = 0x1f;
+        v->gpr[RCX] = i < 3 ? 0x10 : 0x18;
+        store_le32(guest_ptr(g, 4), 1);
+        store_le32(guest_ptr(g, 0x20004), 2);
+        CHECK_EQ(guest_run(v), -1);
+        CHECK_EQ(v->gpr[RAX], i < 3 ? 1 : 2);
+    }
+}
+
+/* Flags in and out of memory, divisions that raise and that do not. */
+GUEST(flags, 64,
+      "nop; stc; pushf; pop %rax; btr $0, %rax; push %rax; popf; setc %bl; mov $-7, %eax; cdq; mov $2, %ecx\n"
+      "idiv %ecx; mov %edx, %esi; mov $100, %eax; xor %edx, %edx; mov $7, %r9d; div %r9; mov %rax, %rdi\n"
+      "mov $1, %edx; mov $1, %ecx; stc; div %ecx; hlt");
+static void test_flags_and_division(void)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        CHECK_EQ(RUN(g, v, 64, flags), 0);
+        CHECK_EQ(v->gpr[RBX] & 1, 0);
+        CHECK_EQ((u32)v->gpr[RSI], 0xffffffff);
+        CHECK_EQ(v->gpr[RDI], 14);
+        CHECK_EQ(load_le64(guest_ptr(g, GUEST_STACK - 24)) & 1, 1); /* RFLAGS of the frame: CF */
+    }
+}
+
 static void *kick_soon(void *arg)
 {
     usleep(20000);
@@ -272,6 +309,8 @@ int main(void)
     TAP_RUN(test_far_remap);
     TAP_RUN(test_code32);
     TAP_RUN(test_segments);
+    TAP_RUN(test_return_in_other_mode);
+    TAP_RUN(test_flags_and_division);
     TAP_RUN(test_kick);
     guest_destroy(g);
     return tap_done();

@@ -168,6 +168,7 @@ struct jit {
     struct jit_vm *vm;
     u8 mode; /* now: enum jit_mode; valid if translatable */
     bool translatable;
+    u8 ring_mode[2]; /* of the returns that are noted: supervisor's, user's */
     /* Code memory. */
     int fd;
     u8 *rw, *rx;

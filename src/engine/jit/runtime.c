@@ -93,6 +93,11 @@ void jit_update_words(struct vcpu *v)
     if (!j->translatable)
         return;
     j->mode = (u8)((v->code64 ? 0 : update_segments(v)) | (v->cpl == 3 ? MODE_USER : 0) | vector_mode(v));
+    /* What a CALL has noted is code of its mode. */
+    u8 *ring_mode = &j->ring_mode[!!(j->mode & MODE_USER)];
+    if (unlikely(*ring_mode != j->mode))
+        cache_forget_returns(j);
+    *ring_mode = j->mode;
     v->engine_words[WORD_MODE] = cache_key(0, j->mode);
     v->engine_words[WORD_TLB] = (u64)(uintptr_t)&v->tlb[v->mmu_index];
     update_context(j);

@@ -187,6 +187,26 @@ static void set_text_screen(struct screen_info *s)
     s->orig_video_points = 16;
 }
 
+/* The same for a VESA mode. */
+static void set_linear_screen(struct screen_info *s, const struct kernel_screen *screen)
+{
+    u8 low = screen->bits == 8 ? 0 : screen->bits <= 16 ? 5 : 8;
+    s->orig_video_isVGA = VIDEO_TYPE_VLFB;
+    s->lfb_base = screen->base;
+    s->lfb_size = (screen->pitch * screen->height + 0xffff) >> 16;
+    s->lfb_width = (u16)screen->width;
+    s->lfb_height = (u16)screen->height;
+    s->lfb_depth = (u16)screen->bits;
+    s->lfb_linelength = (u16)screen->pitch;
+    s->blue_size = s->red_size = low;
+    s->green_size = screen->bits == 16 ? 6 : low;
+    s->green_pos = low;
+    s->red_pos = s->green_pos + s->green_size;
+    s->rsvd_size = screen->bits == 15 ? 1 : screen->bits == 32 ? 8 : 0;
+    s->rsvd_pos = s->rsvd_size ? s->red_pos + s->red_size : 0;
+    s->pages = 1;
+}
+
 /* The "zero page". */
 static int place_params(struct bzimage *bz, struct bzimage_info *info, struct error *err)
 {
@@ -215,7 +235,9 @@ static int place_params(struct bzimage *bz, struct bzimage_info *info, struct er
     u64 above_1m = (acpi_area_start(ram) - MIB(1)) >> 10;
     bp->screen_info.ext_mem_k = (u16)MIN(above_1m, 0xfc00u);
     bp->alt_mem_k = (u32)above_1m;
-    if (bz->image->vga)
+    if (bz->image->screen.width)
+        set_linear_screen(&bp->screen_info, &bz->image->screen);
+    else if (bz->image->vga)
         set_text_screen(&bp->screen_info);
     for (unsigned i = 0; i < n; i++) {
         bp->e820_table[i].addr = map[i].addr;

@@ -164,6 +164,7 @@ int kernel_load(const struct kernel_request *req, struct vm *vm, struct error *e
     image->ram = req->ram;
     image->rsdp = req->rsdp;
     image->vga = req->vga;
+    image->screen = req->screen;
     image->long_mode = model_has(&vm->model, FEAT_LM);
     image->mem = vm->mem;
     image->log = vm->log;

@@ -14,6 +14,11 @@
 
 #define KERNEL_MAX_MODULES 64
 
+/* A linear frame buffer that is shown. */
+struct kernel_screen {
+    u32 base, width, height, bits, pitch; /* width 0: none, see `vga` */
+};
+
 struct kernel_request {
     const char *kernel;        /* path */
     const char *const *initrd; /* paths; with Multiboot each may be "FILE ARGS" */
@@ -22,6 +27,7 @@ struct kernel_request {
     struct ram_layout ram;
     u64 rsdp; /* gpa of the ACPI root pointer; 0: none */
     bool vga; /* a VGA shows an empty screen in mode 3 */
+    struct kernel_screen screen;
 };
 
 /*
@@ -48,6 +54,7 @@ struct kernel_image {
     struct ram_layout ram;
     u64 rsdp;
     bool vga;
+    struct kernel_screen screen;
     bool long_mode; /* the CPU has it */
     struct mem_space *mem;
     struct log *log;

@@ -49,7 +49,7 @@ struct board {
     struct acpi_pm *acpi_pm;
     struct piix4_pm *piix4_pm;
     struct fw_cfg *fw_cfg;
-    u16 acpi_key; /* of the ACPI tables in there */
+    u16 acpi_key;                /* of the ACPI tables in there */
     struct ram_block *rom_block; /* the firmware; NULL: none */
     /* UEFI: code and variables, the variables' contents and the file that keeps them (NULL: none) */
     struct pflash *flash[2];
@@ -85,6 +85,10 @@ void board_reset(struct board *board);
 /* Does firmware start the machine (or a kernel, without any)? */
 bool board_has_firmware(const struct board *board);
 bool board_has_vga(const struct board *board);
+/* Linux's boot parameter "vga=NUMBER" in a command line, which its boot loader has to obey: shows that VESA
+ * mode; `screen` stays as it is if there is none. */
+struct kernel_screen;
+void board_set_screen(struct board *board, const char *cmdline, struct kernel_screen *screen);
 
 /* What firmware does before it starts a kernel: tables, and chips set up as they say. `*rsdp` is the
  * guest-physical address of the ACPI root pointer. */

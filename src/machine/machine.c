@@ -178,6 +178,7 @@ static int boot_load(struct machine *m, struct error *err)
         .rsdp = rsdp,
         .vga = board_has_vga(&m->board),
     };
+    board_set_screen(&m->board, req.cmdline, &req.screen);
     return kernel_load(&req, &m->vm, err);
 }
 

@@ -259,6 +259,27 @@ static void test_lfb_damage(void)
     rig_finish();
 }
 
+static void test_posted_linear(void)
+{
+    struct vga_linear linear;
+    bars_init();
+    vga_post(vga);
+    mem_write(f.mem, LFB + 1600, 4, 0xffffffff);
+    CHECK(!vga_post_linear(vga, 800, 600, 12, &linear));
+    CHECK(!vga_post_linear(vga, 8192, 600, 16, &linear));
+    look();
+    check_size(720, 400);
+    CHECK(vga_post_linear(vga, 800, 600, 16, &linear));
+    CHECK_EQ(linear.base, LFB);
+    CHECK_EQ(linear.pitch, 1600);
+    CHECK_EQ(mem_read(f.mem, LFB + 1600, 4), 0);
+    mem_write(f.mem, linear.base, 2, 0xf800);
+    look();
+    check_size(800, 600);
+    CHECK_EQ(pixel(0, 0), 0xff0000);
+    rig_finish();
+}
+
 static void test_mmio(void)
 {
     bars_init();
@@ -342,6 +363,7 @@ int main(void)
     TAP_RUN(test_geometry);
     TAP_RUN(test_wide_dac);
     TAP_RUN(test_lfb_damage);
+    TAP_RUN(test_posted_linear);
     TAP_RUN(test_mmio);
     TAP_RUN(test_saved_state);
     return tap_done();

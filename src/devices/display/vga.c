@@ -96,6 +96,25 @@ void vga_post(struct vga *vga)
     vga_window_update(vga);
 }
 
+bool vga_post_linear(struct vga *vga, u16 width, u16 height, u16 bits, struct vga_linear *out)
+{
+    struct vga_regs *r = &vga->regs, before = *r;
+    u32 base = load_le32(vga->pci.config + PCI_BAR0) & ~0xfu;
+    r->vbe[VBE_XRES] = width;
+    r->vbe[VBE_YRES] = height;
+    r->vbe[VBE_BPP] = bits;
+    vga_vbe_write(vga, VBE_ENABLE, VBE_ENABLED | VBE_LFB | VBE_NOCLEARMEM);
+    if (!base || r->vbe[VBE_XRES] != width || r->vbe[VBE_YRES] != height || r->vbe[VBE_BPP] != bits) {
+        *r = before;
+        vga_window_update(vga);
+        return false;
+    }
+    *out = (struct vga_linear){base, width, height, bits, vga_vbe_pitch(r)};
+    memset(vga->vram->hva, 0, (u64)out->pitch * height);
+    vga_memory_written(vga, 0, (u64)out->pitch * height);
+    return true;
+}
+
 /* --- lifecycle --------------------------------------------------------------------------------------------
  */
 

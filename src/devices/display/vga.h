@@ -41,4 +41,13 @@ void vga_reset(struct vga *vga);
  * screen, the cursor in its corner. */
 void vga_post(struct vga *vga);
 
+/* A linear frame buffer. */
+struct vga_linear {
+    u32 base; /* gpa */
+    u32 width, height, bits, pitch;
+};
+/* Shows one, as a boot loader does with the BIOS's help; after vga_post. False (and nothing has changed): BAR
+ * 0 has no place, or there is no such mode. */
+bool vga_post_linear(struct vga *vga, u16 width, u16 height, u16 bits, struct vga_linear *out);
+
 #endif

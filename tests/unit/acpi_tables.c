@@ -116,6 +116,121 @@ static void test_madt(void)
     teardown(&f);
 }
 
+/* What firmware does with the table loader's script: the result is what we write ourselves. */
+static void run_script(struct acpi_image *image, const struct aml *script, const u64 address[ACPI_PARTS])
+{
+    unsigned placed = 0;
+    CHECK_EQ(script->len % 128, 0);
+    for (size_t at = 0; at < script->len; at += 128) {
+        const u8 *e = script->buf + at;
+        unsigned part = 0, target = 0;
+        while (part < ACPI_PARTS && strcmp((const char *)e + 4, acpi_part_names[part]) != 0)
+            part++;
+        CHECK(part < ACPI_PARTS);
+        u8 *bytes = image->part[part].buf;
+        u32 offset = load_le32(e + 60), start = load_le32(e + 64), length = load_le32(e + 68);
+        switch (load_le32(e)) {
+        case 1:
+            placed |= 1u << part;
+            CHECK_EQ(address[part] % offset, 0); /* alignment */
+            CHECK_EQ(e[64], part == ACPI_RSDP ? 2 : 1);
+            break;
+        case 2:
+            while (target < ACPI_PARTS && strcmp((const char *)e + 60, acpi_part_names[target]) != 0)
+                target++;
+            CHECK(target < ACPI_PARTS && (placed >> part & placed >> target & 1));
+            offset = load_le32(e + 116);
+            CHECK(offset + e[120] <= image->part[part].len);
+            CHECK(load_le(bytes + offset, e[120]) < image->part[target].len);
+            store_le(bytes + offset, e[120], load_le(bytes + offset, e[120]) + address[target]);
+            break;
+        case 3:
+            CHECK(start + length <= image->part[part].len && offset - start < length);
+            for (u32 i = 0; i < length; i++)
+                bytes[offset] -= i == offset - start ? 0 : bytes[start + i];
+            break;
+        default:
+            CHECK(false);
+        }
+    }
+    CHECK_EQ(placed, 7);
+}
+
+static void test_loader(void)
+{
+    struct fixture f;
+    struct firmware_config config = {.cpu_count = 3, .pm_base = 0xb000, .vga = true, .floppy = true};
+    struct acpi_image image;
+    struct aml script = {0};
+    u64 rsdp;
+    setup(&f, MIB(64));
+    CHECK(ram_layout_init(&config.ram, MIB(64), NULL) == 0);
+    const u64 address[ACPI_PARTS] = {acpi_area_start(&config.ram), acpi_nvs_start(&config.ram),
+                                     FIRMWARE_START};
+    CHECK(acpi_image_build(&image, &config, NULL) == 0);
+    acpi_image_script(&image, &script);
+    run_script(&image, &script, address);
+    CHECK(acpi_tables_write(f.mem, &config, &rsdp, NULL) == 0);
+    for (unsigned i = 0; i < ACPI_PARTS; i++)
+        CHECK(memcmp(mem_ram_ptr(f.mem, address[i], image.part[i].len), image.part[i].buf,
+                     image.part[i].len) == 0);
+    u64 fadt = find_table(&f, "FACP", true);
+    CHECK_EQ(mem_read(f.mem, fadt + 56, 4), 0xb000);
+    CHECK_EQ(mem_read(f.mem, fadt + 76, 4), 0xb008);
+    CHECK_EQ(mem_read(f.mem, fadt + 109, 2), 3); /* legacy devices, 8042, a VGA */
+    aml_finish(&script);
+    /* Where the ports are changes no size. */
+    size_t size = image.part[ACPI_TABLES].len;
+    acpi_image_finish(&image);
+    config.pm_base = 0;
+    CHECK(acpi_image_build(&image, &config, NULL) == 0);
+    CHECK_EQ(image.part[ACPI_TABLES].len, size);
+    acpi_image_finish(&image);
+    teardown(&f);
+}
+
+/* SMBIOS: the anchor's sums, and every structure up to the end, as a kernel started directly finds them. */
+static void test_smbios(void)
+{
+    struct fixture f;
+    struct firmware_config config = {.cpu_count = 4};
+    unsigned types[128] = {0}, count = 0;
+    setup(&f, MIB(64));
+    CHECK(ram_layout_init(&config.ram, GIB(40), NULL) == 0);
+    CHECK(smbios_write(f.mem, &config, NULL) == 0);
+    u64 anchor = 0xf0100, at = mem_read(f.mem, anchor + 24, 4);
+    CHECK_EQ(mem_read(f.mem, anchor, 4), 0x5f4d535f);
+    CHECK_EQ(mem_read(f.mem, anchor + 5, 1), 31);
+    CHECK_EQ(mem_read(f.mem, anchor + 6, 2), 0x0802);
+    CHECK_EQ(sum(&f, anchor, 31), 0);
+    CHECK_EQ(sum(&f, anchor + 16, 15), 0);
+    u64 start = at, end = at + mem_read(f.mem, anchor + 22, 2), longest = 0;
+    while (at < end) {
+        u64 next = at + mem_read(f.mem, at + 1, 1), type = mem_read(f.mem, at, 1);
+        CHECK(next >= at + 4 && type < 128);
+        if (type == 4)
+            CHECK_EQ(mem_read(f.mem, at + 35, 1), 4);
+        if (type == 17) { /* too large for the old field */
+            CHECK_EQ(mem_read(f.mem, at + 12, 2), 0x7fff);
+            CHECK_EQ(mem_read(f.mem, at + 28, 4), 40960);
+        }
+        types[type & 127]++;
+        count++;
+        while (mem_read(f.mem, next, 2))
+            next++;
+        longest = MAX(longest, next + 2 - at);
+        at = next + 2;
+    }
+    CHECK(at == end && start > anchor);
+    CHECK_EQ(count, mem_read(f.mem, anchor + 28, 2));
+    CHECK_EQ(longest, mem_read(f.mem, anchor + 8, 2));
+    static const u8 once[] = {0, 1, 3, 4, 16, 17, 32, 127};
+    for (unsigned i = 0; i < ARRAY_LEN(once); i++)
+        CHECK_EQ(types[once[i]], 1);
+    CHECK_EQ(types[19], 2);
+    teardown(&f);
+}
+
 static void check_aml(struct aml *aml, const void *want, size_t len, const char *what)
 {
     bool same = aml->len == len && memcmp(aml->buf, want, len) == 0;
@@ -258,6 +373,8 @@ int main(void)
 {
     TAP_RUN(test_tables);
     TAP_RUN(test_madt);
+    TAP_RUN(test_loader);
+    TAP_RUN(test_smbios);
     TAP_RUN(test_aml);
     TAP_RUN(test_package_length);
     TAP_RUN(test_dsdt);

@@ -1,14 +1,14 @@
 # Tiny self-checking guests: tests/guest/NAME.{S,c} -> $(OUT)/guest/NAME, a Multiboot 1 ELF32 image for both
 # `ring3 run --kernel` and QEMU's -kernel. "## mode: i386" (default) or "## mode: x86_64" in the source picks the library.
 #
-#   make test-guest                         all, on ENGINES (default interp)
+#   make test-guest                         all, on ENGINES (default: interp jit)
 #   make test-guest GUESTS='pic task'       some
 #   make test-guest-qemu                    the reference run on QEMU's TCG
 
 GUEST_CC ?= gcc
 GUEST_LD ?= ld
 GUEST_OBJCOPY ?= objcopy
-ENGINES ?= interp
+ENGINES ?= interp jit
 GUEST_OUT := $(OUT)/guest
 GUEST_LIB_C := $(wildcard tests/guest/lib/*.c)
 GUEST_LIB_S := $(wildcard tests/guest/lib/*.S)

@@ -3,7 +3,7 @@
 
 #include "machine/machine.h"
 
-const struct engine_ops *const machine_engines[] = {&interp_engine, &jit_engine, NULL};
+const struct engine_ops *const machine_engines[] = {&jit_engine, &interp_engine, NULL};
 
 const struct engine_ops *machine_find_engine(const char *name, struct error *err)
 {

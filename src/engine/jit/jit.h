@@ -1,6 +1,5 @@
 /*
- * The dynamic binary translator. EXPERIMENTAL: complete for what it takes on, but it does not take on
- * everything yet.
+ * The dynamic binary translator.
  *
  * 64-bit code and 32-bit protected-mode code (compatibility mode too) whose code segment is flat are
  * translated block by block. Other code runs in the interpreter's loop; an instruction that lower.c's table

@@ -295,6 +295,8 @@ static enum vcpu_exit run(struct vcpu *v)
     struct jit *j = v->engine;
     jmp_buf env, *saved = v->unwind;
     enum cpu_pending next;
+    if (log_traces(v->vm->log, TRACE_INSN))
+        v->attention |= ATTN_TRACE; /* every instruction is the interpreter's */
     vcpu_enter(v);
     v->unwind = &env;
     v->engine_words[WORD_STEP] = v->engine_words[WORD_LINK] = 0;
@@ -409,7 +411,7 @@ static void stats(const struct vcpu *v, void (*line)(void *opaque, const char *t
 
 const struct engine_ops jit_engine = {
     .name = "jit",
-    .help = "translates 32- and 64-bit code: experimental, incomplete",
+    .help = "translates 32- and 64-bit code, interprets the rest",
     .probe = jit_probe,
     .vm_init = track_create,
     .vm_finish = track_destroy,

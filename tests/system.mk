@@ -24,3 +24,8 @@ test-system: $(OUT)/ring3
 test-system-full: $(OUT)/ring3
 	@tools/fetch-kernel amd64 cloud-amd64 686 686-pae
 	@tests/system/run-system --ring3 $(OUT)/ring3 --full
+
+# Virtio devices in stock kernels with Debian's modules, and SeaBIOS from a virtio disk.
+.PHONY: test-virtio
+test-virtio: $(OUT)/ring3
+	@tests/system/run-virtio --ring3 $(OUT)/ring3

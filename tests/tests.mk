@@ -2,6 +2,7 @@
 
 # In the order of `make test`: quick ones first.
 TEST_LEVELS := unit cli block fuzz guest oracle vnc system disks
+TEST_LEVELS := unit cli block fuzz guest oracle vnc system virtio
 
 # Libraries that only one unit test needs: LIBS_TEST_<name>.
 LIBS_TEST_decode := -lZydis

@@ -52,9 +52,12 @@ void virtio_signal(struct virtio_device *dev, unsigned queue)
         interrupt(dev, q->vector, VIRTIO_ISR_QUEUE);
 }
 
+/* Not at once: the loop thread has other things to do, and other threads wait for the lock. */
+#define RESUME_DELAY 50000 /* ns */
+
 void virtio_notify_later(struct virtio_device *dev)
 {
-    timer_arm(&dev->resume, 0);
+    timer_arm(&dev->resume, clock_now(loop_clock(dev->env.loop)) + RESUME_DELAY);
 }
 
 void virtio_config_changed(struct virtio_device *dev)
@@ -287,7 +290,7 @@ static void virtio_load(void *opaque, const void *state)
     }
     queues_apply_features(dev);
     /* The memory that the queues are in may be loaded after us. */
-    virtio_notify_later(dev);
+    timer_arm(&dev->resume, 0);
 }
 
 static const struct state_desc virtio_desc = {

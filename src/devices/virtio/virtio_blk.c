@@ -319,9 +319,11 @@ static void kick(struct virtio_device *dev, unsigned queue)
     drive_end(blk->drive);
     blk->batching = false;
     virtio_signal(dev, queue);
-    if (!budget || blk->held_back[queue])
+    /* What is held back goes on with the next completion, unless all that could be have come already. */
+    if (blk->held_back[queue] && !blk->under_way[queue])
+        blk->held_back[queue] = budget = 0;
+    if (!budget)
         virtio_notify_later(dev);
-    blk->held_back[queue] &= blk->under_way[queue] != 0;
 }
 
 /* --- configuration --------------------------------------------------------------------------------------

@@ -320,9 +320,9 @@ static void kick(struct virtio_device *dev, unsigned queue)
     blk->batching = false;
     virtio_signal(dev, queue);
     /* What is held back goes on with the next completion, unless all that could be have come already. */
-    if (blk->held_back[queue] && !blk->under_way[queue])
-        blk->held_back[queue] = budget = 0;
-    if (!budget)
+    bool stuck = blk->held_back[queue] && !blk->under_way[queue];
+    blk->held_back[queue] &= !stuck;
+    if (!budget || stuck)
         virtio_notify_later(dev);
 }
 

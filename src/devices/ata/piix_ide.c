@@ -53,9 +53,13 @@ static void bm_write(void *dev, u64 offset, unsigned size, u64 value)
 
 static const struct io_ops bm_ops = {bm_read, bm_write, .max_size = 4};
 
+/* The part comes up with both channels off; OVMF never turns them on, since the one that it knows (QEMU's)
+ * always decodes. */
 void piix_ide_reset(struct piix_ide *ide)
 {
     memset(ide->function.config + IDETIM, 0, SIDETIM + 1 - IDETIM);
+    for (unsigned i = 0; i < IDE_CHANNELS; i++)
+        store_le16(ide->function.config + IDETIM + (size_t)2 * i, IDETIM_ENABLE);
     for (unsigned i = 0; i < IDE_CHANNELS; i++)
         ide_channel_reset(&ide->channel[i]);
     decode_update(ide);
@@ -82,6 +86,7 @@ int piix_ide_create(struct piix_ide **out, const struct device_env *env, const s
         piix_ide_destroy(ide);
         return rc;
     }
+    piix_ide_reset(ide);
     *out = ide;
     return 0;
 }

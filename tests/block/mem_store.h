@@ -22,7 +22,7 @@ struct mem_event {
 struct mem_store {
     struct store store;
     u8 *data;
-    u64 size;
+    u64 size, capacity;
     bool records;
     struct mem_event *events;
     size_t count, room;
@@ -72,8 +72,11 @@ static inline int mem_grow(struct mem_store *m, u64 size, struct error *err)
 {
     if (size > MEM_STORE_MAX)
         return error_set(err, EFBIG, "memory: %llu bytes are too many", (unsigned long long)size);
+    if (size > m->capacity) {
+        m->capacity = MIN(size + size / 2, MEM_STORE_MAX);
+        m->data = realloc(m->data, m->capacity);
+    }
     if (size > m->size) {
-        m->data = realloc(m->data, size);
         memset(m->data + m->size, 0, size - m->size);
         m->size = size;
     }
@@ -204,7 +207,7 @@ static inline struct mem_store *mem_store_create(const void *data, u64 size)
     m->fail_after = -1;
     pthread_mutex_init(&m->lock, NULL);
     m->data = malloc(size + 1);
-    m->size = size;
+    m->size = m->capacity = size;
     if (data)
         memcpy(m->data, data, size);
     return m;

@@ -29,3 +29,9 @@ test-system-full: $(OUT)/ring3
 .PHONY: test-virtio
 test-virtio: $(OUT)/ring3
 	@tests/system/run-virtio --ring3 $(OUT)/ring3
+
+# SeaBIOS and OVMF with GRUB on a floppy disk, a CD-ROM and disks.
+.PHONY: test-firmware
+test-firmware: $(OUT)/ring3
+	@tools/fetch-kernel cloud-amd64
+	@tests/system/run-firmware --ring3 $(OUT)/ring3

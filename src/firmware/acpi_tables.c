@@ -94,6 +94,26 @@ struct acpi_hpet {
     u8 page_protection;
 } PACKED;
 
+/* VT-d 2.5, section 8: one remapping unit for everything, the I/O APIC and the HPET by name. */
+struct dmar_scope {
+    u8 type, length;
+    u16 reserved;
+    u8 enumeration, bus, device, function;
+} PACKED;
+
+struct acpi_dmar {
+    struct acpi_header header;
+    u8 width, flags;
+    u8 reserved[10];
+    struct {
+        u16 type, length;
+        u8 flags, reserved;
+        u16 segment;
+        u64 base;
+    } PACKED unit;
+    struct dmar_scope ioapic, hpet;
+} PACKED;
+
 struct madt_head {
     struct acpi_header header;
     u32 lapic_address, flags;
@@ -293,6 +313,26 @@ static void write_hpet(struct tables *t)
     table_list(t, at);
 }
 
+static void write_dmar(struct tables *t)
+{
+    enum { INTERRUPTS = BIT(0), ALL_PCI = BIT(0), SCOPE_IOAPIC = 3, SCOPE_HPET = 4 };
+    /* Chips without a requester ID of their own are given one that no function has. */
+    struct acpi_dmar d = {
+        .header = header_of("DMAR", 1),
+        .width = PHYS_BITS - 1,
+        .flags = INTERRUPTS,
+        .unit = {.length = sizeof d.unit + sizeof d.ioapic + sizeof d.hpet,
+                 .flags = ALL_PCI,
+                 .base = PC_VTD_BASE},
+        .ioapic = {SCOPE_IOAPIC, sizeof d.ioapic, 0, 0, 0xff, 31, 7},
+        .hpet = {SCOPE_HPET, sizeof d.hpet, 0, 0, 0xff, 31, 6},
+    };
+    u32 at = table_begin(t);
+    table_bytes(t, &d, sizeof d);
+    table_end(t, at);
+    table_list(t, at);
+}
+
 /* RSDT (entries of 4 bytes) or XSDT (8 bytes). */
 static u32 write_root(struct tables *t, const char *signature, u8 entry_size)
 {
@@ -336,6 +376,8 @@ int acpi_image_build(struct acpi_image *image, const struct firmware_config *con
     write_fadt(&t, config, dsdt);
     write_madt(&t, config);
     write_hpet(&t);
+    if (config->iommu)
+        write_dmar(&t);
     u32 rsdt = write_root(&t, "RSDT", 4);
     u32 xsdt = write_root(&t, "XSDT", 8);
     write_rsdp(&t, rsdt, xsdt);

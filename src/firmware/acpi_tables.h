@@ -17,6 +17,7 @@ struct firmware_config {
     u16 pm_base;        /* of PIIX4's power management ports */
     bool vga;           /* there is a VGA adapter */
     bool floppy;        /* and a floppy controller */
+    bool iommu;         /* and a VT-d remapping unit */
 };
 
 /* Pieces that are placed on their own. */

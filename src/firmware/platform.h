@@ -27,6 +27,7 @@
 #define PC_LAPIC_BASE  0xfee00000u
 #define PC_IOAPIC_BASE 0xfec00000u
 #define PC_HPET_BASE   0xfed00000u
+#define PC_VTD_BASE    0xfed90000u
 #define PC_PCI_MMIO_FIRST                                                                                    \
     0xc0000000u /* first address after low RAM at its largest: memory of PCI devices                         \
                  */

@@ -23,7 +23,8 @@ struct firmware_config board_firmware_config(const struct board *b)
                                     .cpu_count = b->machine->config.cpus,
                                     .pm_base = piix4_pm_base(b->piix4_pm),
                                     .vga = board_has_vga(b),
-                                    .floppy = b->floppy != NULL};
+                                    .floppy = b->floppy != NULL,
+                                    .iommu = b->vtd != NULL};
 }
 
 /* --- memory and processors ---------------------------------------------------------------------------- */

@@ -91,6 +91,29 @@ static void test_tables(void)
     teardown(&f);
 }
 
+static void test_dmar(void)
+{
+    struct fixture f;
+    struct firmware_config config = {.cpu_count = 1};
+    u64 rsdp;
+    setup(&f, MIB(64));
+    CHECK(ram_layout_init(&config.ram, MIB(64), NULL) == 0);
+    CHECK(firmware_setup(f.mem, &config, &rsdp, NULL) == 0);
+    CHECK_EQ(find_table(&f, "DMAR", true), 0);
+    config.iommu = true;
+    CHECK(firmware_setup(f.mem, &config, &rsdp, NULL) == 0);
+    u64 dmar = find_table(&f, "DMAR", true), unit = dmar + 48, end = unit + mem_read(f.mem, unit + 2, 2);
+    CHECK_EQ(sum(&f, dmar, mem_read(f.mem, dmar + 4, 4)), 0);
+    CHECK_EQ(dmar + mem_read(f.mem, dmar + 4, 4), end);
+    CHECK_EQ(mem_read(f.mem, dmar + 36, 1), PHYS_BITS - 1);
+    CHECK_EQ(mem_read(f.mem, unit, 2), 0);
+    CHECK_EQ(mem_read(f.mem, unit + 8, 8), PC_VTD_BASE);
+    CHECK_EQ(mem_read(f.mem, unit + 16, 1), 3); /* the I/O APIC */
+    CHECK_EQ(mem_read(f.mem, unit + 24, 1), 4); /* the HPET */
+    CHECK_EQ(unit + 32, end);
+    teardown(&f);
+}
+
 static void test_madt(void)
 {
     struct fixture f;
@@ -372,6 +395,7 @@ static void test_layout(void)
 int main(void)
 {
     TAP_RUN(test_tables);
+    TAP_RUN(test_dmar);
     TAP_RUN(test_madt);
     TAP_RUN(test_loader);
     TAP_RUN(test_smbios);

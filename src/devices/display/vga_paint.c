@@ -34,12 +34,12 @@ void vga_line_put(struct vga *vga, struct vga_damage *damage, u32 y, const u32 *
     const struct display_frame *frame = display_frame(vga->display);
     u32 *old = frame->pixels + (size_t)y * frame->stride;
     u32 from = 0, to = MIN(count, frame->width);
-    while (from < to && old[from] == pixels[from])
-        from++;
-    while (to > from && old[to - 1] == pixels[to - 1])
-        to--;
-    if (from == to)
+    if (memcmp(old, pixels, to * sizeof *old) == 0)
         return;
+    while (old[from] == pixels[from])
+        from++;
+    while (old[to - 1] == pixels[to - 1])
+        to--;
     memcpy(old + from, pixels + from, (to - from) * sizeof *old);
     vga_damage_add(damage, y, from, to);
 }
@@ -259,10 +259,10 @@ void vga_paint(void *opaque, bool all)
     struct vga_damage damage = {.display = vga->display};
     struct vga_mode mode;
     mode_get(&mode, &vga->regs);
-    if (!p->painted || memcmp(&mode, &p->mode, sizeof mode)) {
+    if (!p->painted || memcmp(&mode, &p->mode, sizeof mode) != 0) {
         if (mode.kind != VGA_BLANK && display_set_size(vga->display, mode.width, mode.height) < 0)
             return;
-        memcpy(&p->mode, &mode, sizeof mode);
+        p->mode = mode;
         p->painted = all = true;
         colors_make(p);
     }

@@ -15,7 +15,7 @@ enum vga_kind { VGA_BLANK, VGA_TEXT, VGA_PLANAR, VGA_CGA4, VGA_256, VGA_PACKED }
 #define VGA_GLYPHS     256
 #define VGA_GLYPH_ROWS 32
 
-/* What the picture depends on besides memory, start address and cursor. Compared and copied as bytes. */
+/* What the picture depends on besides memory, start address and cursor. */
 struct vga_mode {
     u32 kind; /* enum vga_kind */
     u32 width, height;
@@ -30,6 +30,7 @@ struct vga_mode {
     u8 cr[CR_COUNT], sr[SR_COUNT], gr[GR_COUNT], ar[AR_COUNT];
     u8 dac_mask;
     u8 palette[768];
+    u8 zero[3]; /* no padding: it is compared as bytes */
 };
 
 /* One scan line: where its memory starts, in the address counter's units, and which line of its row it is. */

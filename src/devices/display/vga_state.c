@@ -40,9 +40,9 @@ static int registers_check(const void *dev, const void *in, struct error *err)
     struct vga_regs fixed = *r;
     vga_regs_mask(&fixed);
     vga_vbe_fix(&fixed);
-    if (memcmp(fixed.sr, r->sr, sizeof r->sr) || memcmp(fixed.cr, r->cr, sizeof r->cr) ||
-        memcmp(fixed.gr, r->gr, sizeof r->gr) || memcmp(fixed.ar, r->ar, sizeof r->ar) ||
-        memcmp(fixed.vbe, r->vbe, sizeof r->vbe) || fixed.misc != r->misc)
+    if (fixed.misc != r->misc || memcmp(fixed.sr, r->sr, sizeof r->sr) != 0 ||
+        memcmp(fixed.cr, r->cr, sizeof r->cr) != 0 || memcmp(fixed.gr, r->gr, sizeof r->gr) != 0 ||
+        memcmp(fixed.ar, r->ar, sizeof r->ar) != 0 || memcmp(fixed.vbe, r->vbe, sizeof r->vbe) != 0)
         return error_set(err, EINVAL, "vga: the saved registers are in no possible state");
     return 0;
 }

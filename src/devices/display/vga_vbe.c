@@ -191,8 +191,8 @@ static u8 mmio_read_byte(struct vga *vga, u64 offset)
     if (offset >= MMIO_VBE && offset < MMIO_VBE_END)
         return (u8)(vga_vbe_read(vga, (unsigned)(offset - MMIO_VBE) / 2) >> (8 * (offset & 1)));
     if (offset >= MMIO_EXT && offset < MMIO_EXT + MMIO_EXT_SIZE) {
-        const u32 ext[] = {MMIO_EXT_SIZE, EXT_LITTLE_ENDIAN};
-        return ((const u8 *)ext)[offset - MMIO_EXT];
+        u64 ext = (u64)EXT_LITTLE_ENDIAN << 32 | MMIO_EXT_SIZE;
+        return (u8)(ext >> (8 * (offset - MMIO_EXT)));
     }
     return 0xff;
 }

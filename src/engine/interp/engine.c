@@ -147,7 +147,16 @@ static void execute_some(struct vcpu *v, struct interp *it, unsigned count)
         execute_block(v, it);
 }
 
-bool interp_steps(struct vcpu *v, unsigned count)
+static void execute_exactly(struct vcpu *v, struct interp *it, unsigned count)
+{
+    unsigned mode = v->decode_mode, rights = v->mmu_index;
+    do
+        execute(v, it);
+    while (--count && !attention(v) && v->decode_mode == mode && v->mmu_index == rights);
+}
+
+static bool guarded(struct vcpu *v, void (*some)(struct vcpu *v, struct interp *it, unsigned count),
+                    unsigned count)
 {
     struct interp *it = v->interp;
     jmp_buf env, *saved = v->unwind;
@@ -155,16 +164,26 @@ bool interp_steps(struct vcpu *v, unsigned count)
     interp_sync(it);
     v->unwind = &env;
     if (_setjmp(env) == 0)
-        execute_some(v, it, count);
+        some(v, it, count);
     else
         alive = deliver(v, it);
     v->unwind = saved;
     return alive;
 }
 
+bool interp_steps(struct vcpu *v, unsigned count)
+{
+    return guarded(v, execute_some, count);
+}
+
+bool interp_steps_exactly(struct vcpu *v, unsigned count)
+{
+    return guarded(v, execute_exactly, count);
+}
+
 bool interp_step(struct vcpu *v)
 {
-    return interp_steps(v, 1);
+    return interp_steps_exactly(v, 1);
 }
 
 static void *map_zeroed(size_t size)

@@ -37,6 +37,10 @@ bool interp_step(struct vcpu *v);
  * the mode of decoding or the rights, or makes cpu_handle_events due. */
 bool interp_steps(struct vcpu *v, unsigned count);
 
+/* Likewise exactly `count`, or up to one that raises, changes the mode of decoding or the rights, or makes
+ * cpu_handle_events due. */
+bool interp_steps_exactly(struct vcpu *v, unsigned count);
+
 /* #UD: the handler of what this CPU does not have. */
 void interp_ud(struct vcpu *v, const struct insn *insn);
 

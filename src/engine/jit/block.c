@@ -78,28 +78,34 @@ static void lower_poll(struct translation *t)
     t->b->entry = emit_here(e);
 }
 
-static void lower_step_here(struct translation *t, unsigned i)
+/* By the interpreter, and those that follow and are its too: how many. */
+static unsigned lower_steps(struct translation *t, unsigned i)
 {
+    unsigned count = 1;
     t->ended = ends_block(&t->insn[i]);
-    lower_step(t, i, t->ended);
+    while (!t->ended && i + count < t->count && !lower_find(t, i + count) && !ends_block(&t->insn[i + count]))
+        count++;
+    lower_step(t, i, count, t->ended);
     groups_forget(t);
+    return count;
 }
 
-static void lower_one(struct translation *t, unsigned i)
+/* How many instructions that were. */
+static unsigned lower_some(struct translation *t, unsigned i)
 {
     lower_fn lower = lower_find(t, i);
     unsigned tails = t->tails;
-    if (lower && lower(t, i))
-        tails_resume(t, tails, i);
-    else
-        lower_step_here(t, i);
+    if (!lower || !lower(t, i))
+        return lower_steps(t, i);
+    tails_resume(t, tails, i);
+    return 1;
 }
 
 static void lower_block(struct translation *t)
 {
     lower_poll(t);
-    for (unsigned i = 0; i < t->count && !t->ended && !t->e.overrun; i++)
-        lower_one(t, i);
+    for (unsigned i = 0; i < t->count && !t->ended && !t->e.overrun;)
+        i += lower_some(t, i);
     if (!t->ended)
         lower_goto(t, t->rip[t->count]);
     tails_emit(t);

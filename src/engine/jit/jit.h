@@ -237,12 +237,15 @@ void track_take_pending(struct jit *j);
 /* block.c: the block at v->rip, whose code is at `hva` (in RAM or ROM); NULL if it cannot be had now. */
 struct block *block_translate(struct jit *j, const u8 *hva, unsigned mode);
 
-/* runtime.c: called by translated code. Executes one instruction of `len` bytes; false: leave. */
-bool jit_step(struct vcpu *v, u32 id_len);
+/* runtime.c: called by translated code. Executes the instructions that `what` says (STEP_WHAT); false: leave.
+ */
+#define STEP_WHAT(id, count, len) ((u32)(id) << 20 | (u32)(count) << 12 | (u32)(len))
+_Static_assert(INSN_COUNT <= 4096, "STEP_WHAT");
+bool jit_step(struct vcpu *v, u32 what);
 /* The TLB has missed `lin` for an access of (how & ffh) bytes, a write if how & 100h. True: it has it now. */
 bool jit_fill(struct vcpu *v, u64 lin, u32 how);
 /* As jit_step; the code to go on at, or NULL: leave. */
-const u8 *jit_step_end(struct vcpu *v, u32 id_len);
+const u8 *jit_step_end(struct vcpu *v, u32 what);
 /* Makes translated code leave at its next poll. Any thread. */
 void jit_stop(struct vcpu *v);
 /* host.c: makes gs:0 the vCPU, on this thread; can the engine work here? */

@@ -124,8 +124,8 @@ void lower_far(struct translation *t, unsigned link);
 void lower_link(struct translation *t, const struct link *link);
 struct link *link_new(struct translation *t, u64 target);
 void lower_goto(struct translation *t, u64 target);
-/* Executes instruction i by the interpreter, and goes on or ends. */
-void lower_step(struct translation *t, unsigned i, bool end);
+/* Executes `count` instructions from i on by the interpreter, and goes on or ends. */
+void lower_step(struct translation *t, unsigned i, unsigned count, bool end);
 
 bool lower_push(struct translation *t, unsigned i);
 bool lower_pop(struct translation *t, unsigned i);

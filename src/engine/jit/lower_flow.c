@@ -12,10 +12,13 @@ void lower_set_rip(struct translation *t, u64 rip)
     }
 }
 
-void lower_step(struct translation *t, unsigned i, bool end)
+void lower_step(struct translation *t, unsigned i, unsigned count, bool end)
 {
+    unsigned len = 0;
+    for (unsigned n = 0; n < count; n++)
+        len += t->insn[i + n].len;
     lower_set_rip(t, t->rip[i]);
-    emit_mov_imm(&t->e, T0, (u64)t->insn[i].id << 8 | t->insn[i].len);
+    emit_mov_imm(&t->e, T0, STEP_WHAT(t->insn[i].id, count, len));
     emit_jump_to(&t->e, end ? 0xe9 : 0xe8, end ? t->j->thunk.step_end : t->j->thunk.step);
 }
 

@@ -335,7 +335,7 @@ static void tail_emit(struct translation *t, const struct tail *tail)
         lower_flags_restore(t);
     switch ((enum tail_kind)tail->kind) {
     case TAIL_STEP:
-        lower_step(t, tail->index, false);
+        lower_step(t, tail->index, 1, false);
         tail_resume(t, tail);
         break;
     case TAIL_NEXT:
@@ -343,7 +343,7 @@ static void tail_emit(struct translation *t, const struct tail *tail)
         emit_jump_to(e, 0xe9, t->j->thunk.exit);
         break;
     case TAIL_STEP_END:
-        lower_step(t, tail->index, true);
+        lower_step(t, tail->index, 1, true);
         break;
     case TAIL_LINK:
         lower_link(t, link);

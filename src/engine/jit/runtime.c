@@ -132,12 +132,12 @@ static bool is_stopped(struct vcpu *v)
 }
 
 /* By the interpreter, from translated code. False: it is over. */
-static bool step_inside(struct vcpu *v, u32 id_len)
+static bool step_inside(struct vcpu *v, u32 what)
 {
     struct jit *j = v->engine;
-    j->fallback[id_len >> 8]++;
+    j->fallback[what >> 20] += what >> 12 & 0xff;
     note_vectors(v);
-    if (!interp_step(v)) {
+    if (!interp_steps_exactly(v, what >> 12 & 0xff)) {
         /* Shut down: the run loop finds it again. */
         v->activity = ACTIVITY_SHUTDOWN;
         v->attention |= ATTN_HALT;
@@ -147,12 +147,12 @@ static bool step_inside(struct vcpu *v, u32 id_len)
     return !is_stopped(v) && !attention(v) && j->translatable;
 }
 
-bool jit_step(struct vcpu *v, u32 id_len)
+bool jit_step(struct vcpu *v, u32 what)
 {
     const struct jit *j = v->engine;
-    u64 next = v->rip + (id_len & 0xff);
+    u64 next = v->rip + (what & 0xfff);
     unsigned mode = j->mode;
-    return step_inside(v, id_len) && v->rip == next && j->mode == mode;
+    return step_inside(v, what) && v->rip == next && j->mode == mode;
 }
 
 bool jit_fill(struct vcpu *v, u64 lin, u32 how)
@@ -163,10 +163,10 @@ bool jit_fill(struct vcpu *v, u64 lin, u32 how)
     return (lin & ~PAGE_MASK) + size <= PAGE_SIZE && mmu_fill(v, lin, how & 0x100 ? MMU_WRITE : MMU_READ);
 }
 
-const u8 *jit_step_end(struct vcpu *v, u32 id_len)
+const u8 *jit_step_end(struct vcpu *v, u32 what)
 {
     const struct jit *j = v->engine;
-    if (!step_inside(v, id_len))
+    if (!step_inside(v, what))
         return NULL;
     const struct jit_jump *jump = cache_jump(j, v->rip);
     if (jump->key != cache_key(v->rip, j->mode) ||

@@ -76,7 +76,7 @@ static void emit_exits(struct jit *j, struct emitter *e)
     emit_vectors_store(j, e);
 }
 
-/* Called; T0: instruction id << 8 | length, v->rip is the instruction's. Returns if the next one follows. */
+/* Called; T0: STEP_WHAT, v->rip is the instruction's. Returns if the next one follows. */
 static void emit_step(struct jit *j, struct emitter *e, const u8 *leave)
 {
     j->thunk.step = emit_here(e);

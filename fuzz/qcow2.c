@@ -6,9 +6,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void image_read(struct block *b)
 {
-    static u8 buf[70000];
+    static u8 buf[20000];
     struct error err = {0};
-    for (u64 at = 0, n = 0; at < b->size && n < 64; n++) {
+    for (u64 at = 0, n = 0; at < b->size && n < 24; n++) {
         struct block_extent e;
         u64 len = MIN(sizeof buf, b->size - at);
         if (block_read(b, at, buf, len, &err) < 0 && !err.message[0])
@@ -30,8 +30,8 @@ static void image_write(struct block *b, u8 seed)
     for (unsigned i = 0; i < 8 && room; i++)
         block_write(b, (room / 8 * i + seed) % room, buf, sizeof buf, &err);
     if (room) {
-        block_write_zeroes(b, room / 3, MIN(room / 2, MIB(4)), &err);
-        block_discard(b, 0, MIN(room, MIB(4)), &err);
+        block_write_zeroes(b, room / 3, MIN(room / 2, KIB(200)), &err);
+        block_discard(b, 0, MIN(room, KIB(200)), &err);
     }
     qcow2_snapshot_create(b, "new", 0, &err);
     if (room)
@@ -50,7 +50,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     for (unsigned mode = 0; mode < 3; mode++) {
         struct block_options options = {
-            .format = "qcow2", .no_backing = true, .readonly = mode == 0, .inspect = mode != 1};
+
+            .format = "qcow2",
+            .no_backing = true,
+            .cache_bytes = mode == 2,
+            .readonly = mode == 0,
+            .inspect = mode != 1};
         struct mem_store *m = mem_store_create(data, size);
         err.message[0] = '\0';
         if (block_open_store(&b, &m->store, "image", &options, &err) < 0) {

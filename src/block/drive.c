@@ -28,7 +28,7 @@ static int overlay_open(struct block **out, const char *path, const char *format
 
     struct store *store;
     struct qcow2_create_options create = {.size = size, .backing = path, .backing_format = format};
-    int rc = store_open_file(&store, name, STORE_WRITE, err);
+    int rc = store_open_file(&store, name, STORE_WRITE | STORE_TEMPORARY, err);
     if (!rc) {
         rc = qcow2_create(store, &create, err);
         struct block_options options = {.format = "qcow2"};

@@ -51,8 +51,9 @@ struct store {
 
 enum store_flags {
     STORE_WRITE = 1,
-    STORE_CREATE = 2,  /* with STORE_WRITE: create the file, or empty it once nobody else uses it */
-    STORE_UNLOCKED = 4 /* take no lock: for looking at an image that is in use */
+    STORE_CREATE = 2,   /* with STORE_WRITE: create the file, or empty it once nobody else uses it */
+    STORE_UNLOCKED = 4, /* take no lock: for looking at an image that is in use */
+    STORE_TEMPORARY = 8 /* nothing of it outlives this process: a flush does nothing */
 };
 
 /*

@@ -21,6 +21,7 @@
 struct file_store {
     struct store store;
     int fd;
+    bool temporary;
     char *path;
 };
 
@@ -127,6 +128,8 @@ static int file_writev(struct store *s, u64 offset, struct vector *from, size_t 
 static int file_flush(struct store *s, struct error *err)
 {
     struct file_store *f = file_of(s);
+    if (f->temporary)
+        return 0;
     while (fdatasync(f->fd) < 0) {
         if (errno != EINTR)
             return io_error(f, "making writes durable", 0, err);
@@ -290,6 +293,7 @@ int store_open_file(struct store **out, const char *path, unsigned flags, struct
         return error_set(err, ENOMEM, "no memory to open %s", path);
     }
     f->store = (struct store){.ops = &file_ops, .name = f->path, .readonly = !write};
+    f->temporary = flags & STORE_TEMPORARY;
     f->fd = open(path,
                  (write ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NONBLOCK | (flags & STORE_CREATE ? O_CREAT : 0),
                  0644);

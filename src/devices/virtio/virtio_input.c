@@ -245,10 +245,12 @@ static unsigned event_bits(const struct virtio_input *in, unsigned type, u8 *bit
 static unsigned config_data(const struct virtio_input *in, u8 *data)
 {
     const char *name = input_name(in->kind);
+    size_t name_length = strlen(name);
     switch (in->select) {
     case SELECT_NAME:
-        memcpy(data, name, strlen(name));
-        return in->subselect ? 0 : (unsigned)strlen(name);
+        for (size_t i = 0; i < name_length; i++)
+            data[i] = (u8)name[i];
+        return in->subselect ? 0 : (unsigned)name_length;
     case SELECT_IDS:
         store_le16(data, BUS_VIRTUAL);
         store_le16(data + 2, 0x0627); /* as other virtual machine monitors have them */

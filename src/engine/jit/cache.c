@@ -70,7 +70,7 @@ int cache_create(struct jit *j, size_t size, struct error *err)
     j->rx = map_code(j, PROT_READ | PROT_EXEC);
     if (!j->rw || !j->rx)
         return error_set(err, EPERM, "the host does not let this process map memory executable");
-    j->block_max = size / 128;
+    j->block_max = size / 256;
     j->link_max = 3 * j->block_max;
     j->block = map_tables(j->block_max * sizeof *j->block);
     j->link = map_tables(j->link_max * sizeof *j->link);

@@ -11,12 +11,12 @@
  * host's; every other flag is in v->rflags.
  *
  * Invariants
- *  1. At the entry of every block and at every exit the flags and all registers are exact. Inside a block
- * flags that are dead (overwritten before they are read) may be anything.
+ *  1. At the entry of every block and at every exit all registers are exact, and so are the flags that the
+ * code ahead may read. Flags that are dead there (overwritten before they are read) may be anything.
  *  2. An instruction whose fast path fails (TLB miss, MMIO, a page that is code, a fault) has changed
- * nothing: it is executed again, wholly, by the interpreter. Translated code never raises and never faults.
- *     The one inexactness: arithmetic flags that were dead at such an instruction have arbitrary values in
- * the frame of the fault that it raises. Going on after the fault cannot tell.
+ * nothing: the TLB is filled and it is tried again, or it is executed, wholly, by the interpreter. Translated
+ * code never raises and never faults. The one inexactness: dead arithmetic flags have arbitrary values in the
+ * frame of a fault or interrupt. Going on after it cannot tell.
  *  3. A block lies within one guest page; its key is (host address of its code, RIP, mode). Its mapping is
  * looked up in the exec TLB when it is entered from outside its page. What was found may be used again, as a
  * processor's TLB would, as long as the *context* is the same: asid_tag and code_epoch, or code_epoch alone

@@ -63,8 +63,8 @@ int input_leds(const struct input *input);
 bool input_is_absolute(const struct input *input);
 /* Relative movement; where only an absolute device listens it moves a remembered position. */
 void input_move(struct input *input, int dx, int dy, int wheel, unsigned buttons);
-/* Absolute position, 0 .. INPUT_ABS_MAX; where only a relative device listens it becomes the movement from the last position,
- * for a picture of `width` x `height` pixels. */
+/* Absolute position, 0 .. INPUT_ABS_MAX; where only a relative device listens it becomes the movement from
+ * the last position, for a picture of `width` x `height` pixels. */
 void input_point(struct input *input, unsigned x, unsigned y, unsigned width, unsigned height, int wheel,
                  unsigned buttons);
 /* Lets go of all keys and buttons that are down (a viewer left). */

@@ -96,7 +96,8 @@ static int load_password(struct vnc *vnc, const char *path, struct error *err)
         memcpy(vnc->password, text, len);
     explicit_bzero(text, sizeof text);
     if (!rc && st.st_mode & 077)
-        log_warn(vnc->log, "other users of this computer may read the VNC password in %s; chmod 600 it", path);
+        log_warn(vnc->log, "other users of this computer may read the VNC password in %s; chmod 600 it",
+                 path);
     if (!rc && len > 8 && !vnc->has_tls)
         log_warn(vnc->log, "without TLS, VNC looks at a password's first 8 characters only");
     vnc->has_password = !rc;

@@ -1,11 +1,37 @@
-/* The debug-exit port and the test device. */
+/* The debug-exit port, the firmware's debug port and the test device. */
 #include "device_fixture.h"
+#include "devices/debug/debug_console.h"
 #include "devices/debug/debug_exit.h"
 #include "devices/debug/testdev.h"
 
 static void note_exit(void *opaque, u32 value)
 {
     *(u64 *)opaque = value | 1ull << 32;
+}
+
+/* A line is a message, without what a terminal might obey; what is left at the end is one too. */
+static void test_debug_console(void)
+{
+    struct fixture f;
+    struct debug_console *dev;
+    struct log log;
+    char text[128] = "";
+    fixture_init(&f);
+    log_init(&log);
+    log.out = tmpfile();
+    log.topics = BIT(TRACE_FIRMWARE);
+    f.env.log = &log;
+    CHECK(debug_console_create(&dev, &f.env, 0x402, NULL) == 0);
+    CHECK_EQ(port_read(f.mem, 0x402, 1), 0xe9);
+    for (const char *p = "one\r\n\x1b[Jtwo\n\nthree"; *p; p++)
+        port_write(f.mem, 0x402, 1, (u8)*p);
+    debug_console_destroy(dev);
+    debug_console_destroy(NULL);
+    rewind(log.out);
+    CHECK(fread(text, 1, sizeof text - 1, log.out) > 0);
+    CHECK_STR(text, "ring3: firmware: one\nring3: firmware: .[Jtwo\nring3: firmware: three\n");
+    fclose(log.out);
+    fixture_finish(&f);
 }
 
 static void test_debug_exit(void)
@@ -87,6 +113,7 @@ static void test_lines_and_memory(void)
 int main(void)
 {
     TAP_RUN(test_debug_exit);
+    TAP_RUN(test_debug_console);
     TAP_RUN(test_ports);
     TAP_RUN(test_lines_and_memory);
     return tap_done();

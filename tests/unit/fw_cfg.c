@@ -54,6 +54,32 @@ static void test_items(void)
     rig_finish(&r);
 }
 
+static void count_up(void *opaque, u16 key)
+{
+    struct rig *r = opaque;
+    static u8 calls; /* of one test */
+    if (key == fw_cfg_find_file(r->fw, "two"))
+        CHECK(fw_cfg_set_int(r->fw, key, ++calls, 1) == 0);
+}
+
+/* Contents that are made when somebody looks. */
+static void test_select(void)
+{
+    struct rig r;
+    rig_init(&r);
+    CHECK_EQ(fw_cfg_find_file(r.fw, "one"), 0);
+    CHECK(fw_cfg_add_file(r.fw, "one", "a", 1) == 0);
+    CHECK(fw_cfg_add_file(r.fw, "two", "b", 1) == 0);
+    u16 key = fw_cfg_find_file(r.fw, "two");
+    CHECK_EQ(key, fw_cfg_find_file(r.fw, "one") + 1);
+    CHECK_EQ(item(&r, key, 1), 'b');
+    fw_cfg_on_select(r.fw, count_up, &r);
+    CHECK_EQ(item(&r, key, 1), 1);
+    CHECK_EQ(item(&r, key - 1u, 1), 'a');
+    CHECK_EQ(item(&r, key, 2), 2);
+    rig_finish(&r);
+}
+
 static void test_files(void)
 {
     struct rig r;
@@ -125,6 +151,7 @@ int main(void)
 {
     TAP_RUN(test_items);
     TAP_RUN(test_files);
+    TAP_RUN(test_select);
     TAP_RUN(test_dma);
     TAP_RUN(test_saved_state);
     return tap_done();

@@ -172,7 +172,7 @@ static int pci_function_check(const void *dev, const void *state, struct error *
 {
     const struct pci_function *f = dev;
     const struct pci_function_state *s = state;
-    for (unsigned i = 0; i < PCI_ROM_ADDRESS + 4; i++) {
+    for (unsigned i = 0; i < PCI_HEADER_SIZE; i++) {
         u8 fixed = (u8) ~(f->writable[i] | f->clearable[i] | (i == PCI_STATUS ? PCI_STATUS_INTX : 0));
         if ((s->config[i] ^ f->config[i]) & fixed)
             return error_set(err, EINVAL, "pci: the saved state of %02x.%x is of another device than %s",

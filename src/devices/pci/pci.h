@@ -13,6 +13,7 @@
 #include "devices/reset.h"
 
 #define PCI_CONFIG_SIZE 256
+#define PCI_HEADER_SIZE 64 /* the part that is the same for all functions */
 #define PCI_SLOTS       32
 #define PCI_FUNCTIONS   8
 #define PCI_PINS        4

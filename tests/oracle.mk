@@ -10,6 +10,7 @@ $(OUT)/tests/oracle: $(ORACLE_OBJS) $(LIB)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 
 # The same sequences every time, about 20 s. Offline: build/tests/oracle --count 10000000 --seed N
+ORACLE_COUNT := 600000
 .PHONY: test-oracle
 test-oracle: $(OUT)/tests/oracle
-	@$(OUT)/tests/oracle --seed 1000000 --count 600000
+	@$(OUT)/tests/oracle --seed 1000000 --count $(ORACLE_COUNT)

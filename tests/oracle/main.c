@@ -13,6 +13,7 @@
 #include <string.h>
 #include <time.h>
 #include "cpu/engine.h"
+#include "cpu/exc.h"
 #include "tests/oracle/oracle.h"
 
 static const struct engine_ops *const engines[] = {&interp_engine, &jit_engine};
@@ -76,11 +77,30 @@ static void report(struct subject *subject, const struct generator *g, const str
     fflush(stdout);
 }
 
+#ifdef __SANITIZE_ADDRESS__
+#define ORACLE_UNDER_ASAN
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define ORACLE_UNDER_ASAN
+#endif
+#endif
+
+/* AddressSanitizer's shadow is memory of this process where the sequences expect none (its documented layout
+ * on x86-64): a sequence whose access ended there on the engine would not end on the host, but damage it. */
+static bool outcome_is_in_shadow(const struct outcome *engine)
+{
+#ifdef ORACLE_UNDER_ASAN
+    return engine->fault == EXC_PF && engine->cr2 >= 0x7fff7000 && engine->cr2 < 0x10007fff8000;
+#else
+    return false;
+#endif
+}
+
 static int run(const struct options *o, struct generator *g, struct subject *subject)
 {
     static struct outcome host, engine;
     static struct sequence s;
-    u64 failed = 0, instructions = 0, faults = 0, done = 0;
+    u64 failed = 0, instructions = 0, faults = 0, done = 0, left_out = 0;
     struct timespec a, b;
     clock_gettime(CLOCK_MONOTONIC, &a);
     for (; done < o->count && failed < o->max_failures; done++) {
@@ -93,8 +113,12 @@ static int run(const struct options *o, struct generator *g, struct subject *sub
                 print_instruction(&s, i);
             fflush(stdout);
         }
-        host_run(g, &s, s.count, &host);
         subject_run(subject, g, &s, s.count, &engine);
+        if (outcome_is_in_shadow(&engine)) {
+            left_out++;
+            continue;
+        }
+        host_run(g, &s, s.count, &host);
         instructions += s.count;
         faults += host.fault != NO_FAULT;
         if (!outcome_equal(&s, s.count, &host, &engine, false)) {
@@ -107,7 +131,11 @@ static int run(const struct options *o, struct generator *g, struct subject *sub
     printf("# %llu sequences, %llu instructions, %llu ended by an exception, %u + %u table rows, %.1f s\n",
            (unsigned long long)done, (unsigned long long)instructions, (unsigned long long)faults,
            g->form_count[0], g->form_count[1], seconds);
-    printf("%llu passed, %llu failed\n", (unsigned long long)(done - failed), (unsigned long long)failed);
+    if (left_out)
+        printf("# %llu more sequences reach into the sanitizer's own memory and were left out\n",
+               (unsigned long long)left_out);
+    printf("%llu passed, %llu failed\n", (unsigned long long)(done - failed - left_out),
+           (unsigned long long)failed);
     return failed != 0;
 }
 

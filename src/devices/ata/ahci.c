@@ -133,16 +133,11 @@ static void register_write(struct ahci *hba, unsigned offset, u32 value)
  * what is cleared by ones. */
 static u64 abar_read(void *dev, u64 offset, unsigned size)
 {
-    u64 value = 0;
-    for (unsigned i = 0; i < size; i++) {
-        unsigned at = (unsigned)offset + i;
-        value |= (u64)(register_read(dev, at & ~3u) >> (8 * (at & 3)) & 0xff) << (8 * i);
-        if (!(at & 3) && size - i >= 4) {
-            value = (value & MASK(8 * i)) | (u64)register_read(dev, at) << (8 * i);
-            i += 3;
-        }
-    }
-    return value;
+    unsigned first = offset & 3;
+    if (first + size <= 4)
+        return (u64)register_read(dev, (unsigned)offset & ~3u) >> (8 * first) & MASK(8 * size);
+    unsigned low = 4 - first; /* bytes in the first of two */
+    return abar_read(dev, offset, low) | abar_read(dev, offset + low, size - low) << (8 * low);
 }
 
 static bool is_cleared_by_ones(unsigned offset)

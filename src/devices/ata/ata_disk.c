@@ -395,9 +395,12 @@ static void set_max(struct ata_device *dev, bool extended)
 {
     u64 last;
     bool keep = dev->tf.reg[ATA_REG_COUNT][0] & 1;
-    if (!taskfile_sector(dev, extended, &last) || last >= drive_sectors(dev->drive) ||
-        (keep && dev->max_set)) {
-        ata_end_error(dev, last >= drive_sectors(dev->drive) ? ATA_IDNF | ATA_ABRT : ATA_ABRT);
+    if (!taskfile_sector(dev, extended, &last) || (keep && dev->max_set)) {
+        ata_abort(dev);
+        return;
+    }
+    if (last >= drive_sectors(dev->drive)) {
+        ata_end_error(dev, ATA_IDNF | ATA_ABRT);
         return;
     }
     dev->max_set |= keep;

@@ -42,7 +42,7 @@ static void palette_collect(struct palette *p, const u32 *pixels, size_t n, unsi
 {
     p->count = 0;
     p->limit = limit;
-    p->colour[0] = 0;
+    p->colour[0] = p->colour[1] = 0;
     memset(p->slot, 0xff, sizeof p->slot);
     for (size_t i = 0; i < n; i++) {
         if (i && pixels[i] == pixels[i - 1])

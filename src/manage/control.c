@@ -320,8 +320,10 @@ void control_destroy(struct control *control)
     struct stat st;
     if (!control)
         return;
-    while (control->clients)
-        control_client_destroy(control->clients);
+    for (struct control_client *c = control->clients, *next; c; c = next) {
+        next = c->next;
+        control_client_destroy(c);
+    }
     fd_watch_destroy(control->watch);
     if (control->fd >= 0)
         close(control->fd);

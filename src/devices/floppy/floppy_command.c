@@ -118,7 +118,7 @@ static void run_sense_drive(struct floppy *fdc)
     u8 st3 = (u8)(0x28 | command_select(fdc)); /* ready and two-sided are tied high */
     if (u->drive && u->track == 0)
         st3 |= BIT(4);
-    if (u->format && u->drive->readonly)
+    if (u->drive && u->format && u->drive->readonly)
         st3 |= BIT(6);
     fdc->result[0] = st3;
     fdc_result(fdc, 1, false);

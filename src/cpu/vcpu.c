@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include "cpu/cpu_state.h"
 #include "cpu/debug.h"
+#include "cpu/desc.h"
 #include "cpu/mmu.h"
 #include "cpu/msr.h"
 
@@ -18,7 +19,8 @@ static void segs_reset(struct vcpu *v)
     v->seg[CS].selector = 0xf000;
     v->seg[CS].base = 0xffff0000;
     v->ldtr = (struct segreg){.limit = 0xffff, .attr = SEG_P | 2};
-    v->tr = (struct segreg){.limit = 0xffff, .attr = SEG_P | 3};
+    /* Busy, of 32 bits: a processor out of reset may enter long mode without LTR. */
+    v->tr = (struct segreg){.limit = 0xffff, .attr = SEG_P | TYPE_TSS32_BUSY};
     v->gdtr = v->idtr = (struct dtable){.limit = 0xffff};
 }
 

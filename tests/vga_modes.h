@@ -1,5 +1,5 @@
-/* Register values of IBM's modes (IBM PS/2 Hardware Interface Technical Reference, BIOS; 400 scan lines for the
- * alphanumeric ones), for unit tests and bare-metal guests. Includer has u8. */
+/* Register values of IBM's modes (IBM PS/2 Hardware Interface Technical Reference, BIOS; 400 scan lines for
+ * the alphanumeric ones), for unit tests and bare-metal guests. Includer has u8. */
 #ifndef RING3_TESTS_VGA_MODES_H
 #define RING3_TESTS_VGA_MODES_H
 

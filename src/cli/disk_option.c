@@ -6,8 +6,7 @@
 #include "block/drive.h"
 #include "cli/suggest.h"
 
-static const char *const bus_names[] = {
-    [DISK_VIRTIO] = "virtio", [DISK_IDE] = "ide", [DISK_AHCI] = "ahci", [DISK_SCSI] = "scsi"};
+static const char *const bus_names[] = {[DISK_VIRTIO] = "virtio", [DISK_IDE] = "ide", [DISK_AHCI] = "ahci"};
 
 /* Cuts the next part off `*rest`, which ends at a comma that is not doubled; doubled ones become single. */
 static char *part_take(char **rest)
@@ -40,8 +39,7 @@ static int bus_parse(const char *value, struct machine_disk *disk, struct error 
         if (!strcmp(value, bus_names[i])) {
             disk->bus = (enum disk_bus)i;
             if (disk->cdrom && disk->bus == DISK_VIRTIO)
-                return error_set(err, EINVAL,
-                                 "a CD-ROM drive cannot be on virtio; write if=ide, if=ahci or if=scsi");
+                return error_set(err, EINVAL, "a CD-ROM drive cannot be on virtio; write if=ide or if=ahci");
             return 0;
         }
     }

@@ -404,7 +404,7 @@ static void print_details(void)
         printf("  %-12s%s\n", trace_topic_name(i), trace_topic_help(i));
     printf(
         "\n"
-        "Disks: if=ide|ahci|virtio|scsi (ide), format=raw|qcow2|... (found out), readonly, snapshot=on\n"
+        "Disks: if=ide|ahci|virtio (ide), format=raw|qcow2|... (found out), readonly, snapshot=on\n"
         "(what is written is gone in the end), serial=STRING. A comma in a file's name is written twice.\n");
     printf(
         "\n"

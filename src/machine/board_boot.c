@@ -74,8 +74,6 @@ static int disk_path(const struct machine_config *config, unsigned index, char *
         return snprintf(to, size, "/pci@i0cf8/pci8086,2922@%x/drive@%x/disk@0", PC_SLOT_AHCI, place);
     case DISK_VIRTIO:
         return snprintf(to, size, "/pci@i0cf8/scsi@%x/disk@0,0", PC_SLOT_CARDS + place);
-    case DISK_SCSI:
-        break;
     }
     return 0;
 }

@@ -186,10 +186,6 @@ int virtio_row_create(struct board *b, struct error *err)
     for (unsigned i = 0; i < config->disk_count && !rc; i++) {
         if (config->disks[i].bus == DISK_VIRTIO)
             rc = disk_add(b, i, err);
-        else if (config->disks[i].bus == DISK_SCSI)
-            rc = error_set(err, ENOTSUP,
-                           "there is no SCSI controller yet; choose if=virtio, ahci or ide for %s",
-                           config->disks[i].file ? config->disks[i].file : "the CD-ROM drive");
     }
     if (!rc && config->rng)
         rc = rng_add(b, err);

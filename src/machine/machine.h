@@ -21,7 +21,7 @@
 #define MACHINE_MAX_FLOPPIES 2
 #define MACHINE_MAX_TYPED    64
 
-enum disk_bus { DISK_VIRTIO, DISK_IDE, DISK_AHCI, DISK_SCSI };
+enum disk_bus { DISK_VIRTIO, DISK_IDE, DISK_AHCI };
 
 /* One --disk or --cdrom. Those of a bus take its places in the order given. */
 struct machine_disk {

@@ -99,7 +99,7 @@ static void test_mechanism(void)
     CHECK_EQ(port_read(r.f.mem, 0xcfc, 2), 0x1237);
     CHECK_EQ(port_read(r.f.mem, 0xcfe, 2), 0x1237);
     CHECK_EQ(port_read(r.f.mem, 0xcfc, 4), 0x12378086); /* a doubleword stays one */
-    cfg_write(&r, 0, 0, 4, 0); /* read-only */
+    cfg_write(&r, 0, 0, 4, 0);                          /* read-only */
     CHECK_EQ(cfg(&r, 0, 0, 4), 0x12378086);
     rig_finish(&r);
 }

@@ -10,8 +10,9 @@
 #define PIIX4_PMBASE    0x40
 #define PIIX4_PMREGMISC 0x80 /* bit 0: the ports at PMBASE are there */
 #define PIIX4_SMBBASE   0x90
-#define PIIX4_SMBHSTCFG 0xd2 /* bit 0: the ports at SMBBASE are there; bits 3:1: their interrupt, 4: IRQ 9   \
-                              */
+#define PIIX4_SMBHSTCFG                                                                                      \
+    0xd2 /* bit 0: the ports at SMBBASE are there; bits 3:1: their interrupt, 4: IRQ 9                       \
+          */
 #define PIIX4_SMB_ENABLE 0x01
 #define PIIX4_SMB_IRQ9   0x08
 

@@ -1,6 +1,6 @@
 /*
- * A PCI bus (PCI Local Bus Specification 3.0), reached by configuration mechanism #1 (ports CF8h, CFCh). The reset control register at CF9h (PIIX3), which lies between them, is
- * here too.
+ * A PCI bus (PCI Local Bus Specification 3.0), reached by configuration mechanism #1 (ports CF8h, CFCh). The
+ * reset control register at CF9h (PIIX3), which lies between them, is here too.
  *
  * A function embeds `struct pci_function`, describes itself with pci_function_init and pci_bar_*, and is
  * plugged in with pci_add. Its configuration space is saved and restored by the bus; whatever it does beyond

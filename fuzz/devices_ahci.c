@@ -6,7 +6,7 @@
 #define CLB  0x8000u
 #define RFIS 0x9000u
 
-static void access_register(struct world *w, struct input *in)
+static void access_register(struct world *w, struct fuzz_input *in)
 {
     static const u8 sizes[] = {4, 4, 4, 1, 2, 8, 4, 4};
     unsigned what = (unsigned)take(in, 1), size = sizes[what & 7];
@@ -18,7 +18,7 @@ static void access_register(struct world *w, struct input *in)
 }
 
 /* The port gets its memory and runs. */
-static void start_port(struct world *w, struct input *in)
+static void start_port(struct world *w, struct fuzz_input *in)
 {
     u64 port = ABAR + 0x100 + (take(in, 1) & 1) * 0x80;
     mem_write(w->mem, port + 0x2c, 4, 0);
@@ -31,7 +31,7 @@ static void start_port(struct world *w, struct input *in)
 }
 
 /* A command in a slot, with a table that may be good. */
-static void issue_command(struct world *w, struct input *in)
+static void issue_command(struct world *w, struct fuzz_input *in)
 {
     static const u8 commands[] = {0x20, 0x25, 0x30, 0x35, 0x60, 0x61, 0x60, 0x61, 0x06, 0xec, 0xa1, 0xa0,
                                   0xa0, 0xea, 0xef, 0x2f, 0x3d, 0xc4, 0xc5, 0xc6, 0x42, 0xb0, 0x90, 0x08};
@@ -61,7 +61,7 @@ static void issue_command(struct world *w, struct input *in)
     mem_write(w->mem, port + 0x38, 4, BIT(slot));
 }
 
-static void write_config(struct world *w, struct input *in)
+static void write_config(struct world *w, struct fuzz_input *in)
 {
     u32 v = (u32)take(in, 1);
     if (v & 0x80)
@@ -70,7 +70,7 @@ static void write_config(struct world *w, struct input *in)
     pci_config_write(w->bus, 3, 0, 4, 2, v & 1 ? 2 : 6);
 }
 
-static void drain(struct world *w, struct input *in)
+static void drain(struct world *w, struct fuzz_input *in)
 {
     world_drain(w);
 }
@@ -78,13 +78,13 @@ static void drain(struct world *w, struct input *in)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static void (*const actions[])(struct world *, struct input *) = {
+    static void (*const actions[])(struct world *, struct fuzz_input *) = {
         access_register, start_port,   issue_command, issue_command,
         write_ram,       write_config, drain,         reload_state,
     };
     struct world w;
     struct ahci *hba;
-    struct input in = {data, size};
+    struct fuzz_input in = {data, size};
     struct device_env env = world_create(&w);
     struct ahci_config config = {.bus = w.bus, .slot = 3};
     config.place[0] = (struct ahci_place){w.drive[0], false, 0};

@@ -10,6 +10,7 @@
 #include "base/bytes.h"
 #include "block/drive.h"
 #include "devices/pci/pci.h"
+#include "fuzz/input.h"
 
 #define RAM_SIZE KIB(256)
 #define DRIVES   2
@@ -23,25 +24,6 @@ struct world {
     struct mem_region ram;
     struct drive *drive[DRIVES];
 };
-
-struct input {
-    const u8 *data;
-    size_t left;
-};
-
-static u64 take(struct input *in, unsigned size)
-{
-    u64 value = 0;
-    for (unsigned i = 0; i < size && in->left; i++, in->left--)
-        value |= (u64)*in->data++ << (8 * i);
-    return value;
-}
-
-static void must(bool ok)
-{
-    if (!ok)
-        abort();
-}
 
 static struct drive *image_open(struct world *w, u64 size)
 {
@@ -91,7 +73,7 @@ static void world_destroy(struct world *w)
 }
 
 /* A few bytes anywhere in the first 64 KiB: descriptors. */
-static void write_ram(struct world *w, struct input *in)
+static void write_ram(struct world *w, struct fuzz_input *in)
 {
     u16 at = (u16)take(in, 2);
     unsigned len = (unsigned)take(in, 1) & 31;
@@ -99,20 +81,10 @@ static void write_ram(struct world *w, struct input *in)
         w->block->hva[at + i] = (u8)take(in, 1);
 }
 
-/* What was saved must load; what was changed must be refused or harmless. */
-static void reload_state(struct world *w, struct input *in)
+static void reload_state(struct world *w, struct fuzz_input *in)
 {
-    u8 *buf;
-    size_t len;
-    struct error err;
     world_drain(w);
-    must(!state_set_save(w->state, &buf, &len, NULL));
-    unsigned changes = take(in, 1) & 7;
-    for (unsigned i = 0; i < changes; i++)
-        buf[take(in, 3) % len] = (u8)take(in, 1);
-    int rc = state_set_load(w->state, buf, len, &err);
-    must(changes || !rc);
-    free(buf);
+    state_reload(w->state, in, ~0u);
 }
 
 #endif

@@ -54,7 +54,7 @@ static void world_destroy(struct world *w)
     loop_destroy(w->loop);
 }
 
-static void access_any(struct world *w, struct input *in)
+static void access_any(struct world *w, struct fuzz_input *in)
 {
     u8 what = (u8)take(in, 1);
     unsigned size = 1u << (what & 3);
@@ -65,7 +65,7 @@ static void access_any(struct world *w, struct input *in)
         mem_write(w->mem, gpa, size, take(in, size));
 }
 
-static void command(struct world *w, struct input *in)
+static void command(struct world *w, struct fuzz_input *in)
 {
     static const u8 first[] = {0x10, 0x20, 0x40, 0x50, 0x60, 0x70, 0x90, 0x98, 0xe8, 0xff};
     u8 what = (u8)take(in, 1);
@@ -74,25 +74,16 @@ static void command(struct world *w, struct input *in)
     mem_write(w->mem, gpa, 1, what & 0x80 ? 0xd0 : take(in, 1));
 }
 
-/* What was saved must load; what was changed must be refused or harmless. */
-static void reload_state(struct world *w, struct input *in)
+static void reload_state(struct world *w, struct fuzz_input *in)
 {
-    u8 *buf;
-    size_t len;
-    must(!state_set_save(w->state, &buf, &len, NULL));
-    unsigned changes = take(in, 1) & 7;
-    for (unsigned i = 0; i < changes; i++)
-        buf[take(in, 1) % MIN(len, 128)] = (u8)take(in, 1);
-    int rc = state_set_load(w->state, buf, len, NULL);
-    must(changes || !rc);
-    free(buf);
+    state_reload(w->state, in, 128);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct world w;
-    struct input in = {data, MIN(size, 4096)};
+    struct fuzz_input in = {data, MIN(size, 4096)};
     world_create(&w);
     while (in.left) {
         u8 action = (u8)take(&in, 1);

@@ -36,7 +36,7 @@ static struct drive *drive_make(struct world *w, unsigned sectors, bool readonly
     return drive;
 }
 
-static void world_create(struct world *w, struct input *in)
+static void world_create(struct world *w, struct fuzz_input *in)
 {
     static const u16 sizes[] = {2880, 5760, 720, 2532};
     u8 what = (u8)take(in, 1);
@@ -80,7 +80,7 @@ static void world_destroy(struct world *w)
     loop_destroy(w->loop);
 }
 
-static void access_floppy(struct world *w, struct input *in)
+static void access_floppy(struct world *w, struct fuzz_input *in)
 {
     u8 what = (u8)take(in, 1);
     if (what & 0x80)
@@ -89,7 +89,7 @@ static void access_floppy(struct world *w, struct input *in)
         port_write(w->mem, 0x3f0 + (what & 7), 1, take(in, 1));
 }
 
-static void access_dma(struct world *w, struct input *in)
+static void access_dma(struct world *w, struct fuzz_input *in)
 {
     u8 what = (u8)take(in, 1), reg = what & 0x3f;
     u16 port = reg < 16 ? reg : reg < 32 ? 0x70 + reg : 0xa0 + reg;
@@ -100,7 +100,7 @@ static void access_dma(struct world *w, struct input *in)
 }
 
 /* A whole command, for the parameters to be reached more often. */
-static void give_command(struct world *w, struct input *in)
+static void give_command(struct world *w, struct fuzz_input *in)
 {
     u8 count = (u8)take(in, 1);
     settle(w);
@@ -110,7 +110,7 @@ static void give_command(struct world *w, struct input *in)
         port_write(w->mem, 0x3f5, 1, take(in, 1));
 }
 
-static void program_dma(struct world *w, struct input *in)
+static void program_dma(struct world *w, struct fuzz_input *in)
 {
     static const u8 regs[] = {0x0c, 0x0b, 0x04, 0x04, 0x05, 0x05, 0x81, 0x0a};
     port_write(w->mem, 0x0a, 1, 6);
@@ -119,7 +119,7 @@ static void program_dma(struct world *w, struct input *in)
 }
 
 /* Bytes of a transfer without DMA. */
-static void move_bytes(struct world *w, struct input *in)
+static void move_bytes(struct world *w, struct fuzz_input *in)
 {
     unsigned count = (unsigned)take(in, 1) * 4;
     settle(w);
@@ -130,7 +130,7 @@ static void move_bytes(struct world *w, struct input *in)
             port_write(w->mem, 0x3f5, 1, i);
 }
 
-static void pass_time(struct world *w, struct input *in)
+static void pass_time(struct world *w, struct fuzz_input *in)
 {
     struct vclock *clock = loop_clock(w->loop);
     u64 end = clock_now(clock) + (take(in, 1) << 22);
@@ -141,31 +141,22 @@ static void pass_time(struct world *w, struct input *in)
     loop_unlock(w->loop);
 }
 
-/* What was saved must load; what was changed must be refused or harmless. */
-static void reload_state(struct world *w, struct input *in)
+static void reload_state(struct world *w, struct fuzz_input *in)
 {
-    u8 *buf;
-    size_t len;
     loop_lock(w->loop);
-    must(!state_set_save(w->state, &buf, &len, NULL));
-    unsigned changes = take(in, 1) & 7;
-    for (unsigned i = 0; i < changes; i++)
-        buf[take(in, 2) % len] = (u8)take(in, 1);
-    int rc = state_set_load(w->state, buf, len, NULL);
-    must(changes || !rc);
+    state_reload(w->state, in, ~0u);
     loop_unlock(w->loop);
-    free(buf);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static void (*const actions[])(struct world *, struct input *) = {
+    static void (*const actions[])(struct world *, struct fuzz_input *) = {
         access_floppy, access_dma, give_command, give_command,
         program_dma,   move_bytes, pass_time,    reload_state,
     };
     struct world w;
-    struct input in = {data, MIN(size, 1024)};
+    struct fuzz_input in = {data, MIN(size, 1024)};
     world_create(&w, &in);
     while (in.left)
         actions[take(&in, 1) % ARRAY_LEN(actions)](&w, &in);

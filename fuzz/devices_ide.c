@@ -4,7 +4,7 @@
 
 #define BM 0xc000
 
-static void access_port(struct world *w, struct input *in)
+static void access_port(struct world *w, struct fuzz_input *in)
 {
     unsigned what = (unsigned)take(in, 1);
     u16 base = what & 0x40 ? 0x170 : 0x1f0, port = base + (what & 7);
@@ -17,7 +17,7 @@ static void access_port(struct world *w, struct input *in)
 }
 
 /* A whole task file, so that commands are met as quickly as registers. */
-static void issue_command(struct world *w, struct input *in)
+static void issue_command(struct world *w, struct fuzz_input *in)
 {
     static const u8 commands[] = {0x20, 0x24, 0x25, 0x29, 0x30, 0x34, 0x35, 0x39, 0x3d, 0x40,
                                   0x42, 0x06, 0xc4, 0xc5, 0xc6, 0xc8, 0xca, 0xce, 0xec, 0xa1,
@@ -32,7 +32,7 @@ static void issue_command(struct world *w, struct input *in)
     port_write(w->mem, base + 7, 1, commands[take(in, 1) % ARRAY_LEN(commands)]);
 }
 
-static void send_packet(struct world *w, struct input *in)
+static void send_packet(struct world *w, struct fuzz_input *in)
 {
     static const u8 packets[] = {0x00, 0x03, 0x12, 0x15, 0x1a, 0x1b, 0x1e, 0x23, 0x25,
                                  0x28, 0x42, 0x43, 0x46, 0x4a, 0x51, 0x52, 0x55, 0x5a,
@@ -50,7 +50,7 @@ static void send_packet(struct world *w, struct input *in)
         port_write(w->mem, 0x170, 2, load_le16(cdb + i));
 }
 
-static void move_data(struct world *w, struct input *in)
+static void move_data(struct world *w, struct fuzz_input *in)
 {
     unsigned what = (unsigned)take(in, 1), count = (unsigned)take(in, 1) * 16;
     u16 port = what & 1 ? 0x170 : 0x1f0;
@@ -64,7 +64,7 @@ static void move_data(struct world *w, struct input *in)
     }
 }
 
-static void access_bus_master(struct world *w, struct input *in)
+static void access_bus_master(struct world *w, struct fuzz_input *in)
 {
     unsigned what = (unsigned)take(in, 1);
     u16 port = BM + (what & 15);
@@ -79,7 +79,7 @@ static void access_bus_master(struct world *w, struct input *in)
     }
 }
 
-static void write_config(struct world *w, struct input *in)
+static void write_config(struct world *w, struct fuzz_input *in)
 {
     unsigned offset = (unsigned)take(in, 1);
     u32 v = (u32)take(in, 1);
@@ -87,7 +87,7 @@ static void write_config(struct world *w, struct input *in)
     pci_config_write(w->bus, 1, 0, offset & 0x40 ? 0x41 : 4, 1, offset & 1 ? v : 0x85);
 }
 
-static void drain(struct world *w, struct input *in)
+static void drain(struct world *w, struct fuzz_input *in)
 {
     world_drain(w);
 }
@@ -95,13 +95,13 @@ static void drain(struct world *w, struct input *in)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static void (*const actions[])(struct world *, struct input *) = {
+    static void (*const actions[])(struct world *, struct fuzz_input *) = {
         access_port,  issue_command, send_packet,   move_data,         access_bus_master, write_ram,
         write_config, drain,         issue_command, access_bus_master, reload_state,
     };
     struct world w;
     struct piix_ide *ide;
-    struct input in = {data, size};
+    struct fuzz_input in = {data, size};
     struct device_env env = world_create(&w);
     struct piix_ide_config config = {.bus = w.bus, .slot = 1};
     config.place[0][0] = (struct ide_place){w.drive[0], false, 0};

@@ -11,7 +11,7 @@
 #include "devices/timer/hpet.h"
 #include "devices/timer/pit.h"
 #include "devices/timer/rtc.h"
-#include "input.h"
+#include "fuzz/input.h"
 
 #define CPUS 2
 
@@ -95,7 +95,7 @@ static void world_destroy(struct world *w)
 }
 
 /* Up to a millisecond, from deadline to deadline; or a jump of up to weeks, as after a host's sleep. */
-static void pass_time(struct world *w, struct input *in)
+static void pass_time(struct world *w, struct fuzz_input *in)
 {
     struct vclock *clock = loop_clock(w->loop);
     u64 shift = take(in, 1) % 45, ns = (take(in, 1) + 1) << shift, end = clock_now(clock) + ns;
@@ -114,7 +114,7 @@ static void pass_time(struct world *w, struct input *in)
     clock_set(clock, end);
 }
 
-static void access_port(struct world *w, struct input *in)
+static void access_port(struct world *w, struct fuzz_input *in)
 {
     static const u16 ports[] = {0x20, 0x21, 0xa0, 0xa1, 0x4d0, 0x4d1, 0x40, 0x41,
                                 0x42, 0x43, 0x61, 0x70, 0x71,  0x72,  0x73};
@@ -126,7 +126,7 @@ static void access_port(struct world *w, struct input *in)
         port_write(w->mem, port, 1, take(in, 1));
 }
 
-static void access_memory(struct world *w, struct input *in)
+static void access_memory(struct world *w, struct fuzz_input *in)
 {
     unsigned what = (unsigned)take(in, 1), size = 1u << (what & 3);
     u64 gpa = what & 0x40 ? HPET_BASE + take(in, 2) % (HPET_SIZE - 8) : IOAPIC_BASE + (take(in, 1) & 0x7f);
@@ -137,13 +137,13 @@ static void access_memory(struct world *w, struct input *in)
 }
 
 /* Without the details: the index first, so that entries of all pins are easily met. */
-static void write_ioapic(struct world *w, struct input *in)
+static void write_ioapic(struct world *w, struct fuzz_input *in)
 {
     mem_write(w->mem, IOAPIC_BASE, 1, take(in, 1) & 0x3f);
     mem_write(w->mem, IOAPIC_BASE + 0x10, 4, take(in, 4));
 }
 
-static void access_lapic(struct world *w, struct input *in)
+static void access_lapic(struct world *w, struct fuzz_input *in)
 {
     unsigned what = (unsigned)take(in, 1);
     void *apic = w->lapic[what & 1];
@@ -178,7 +178,7 @@ static void access_lapic(struct world *w, struct input *in)
     }
 }
 
-static void signal_lines(struct world *w, struct input *in)
+static void signal_lines(struct world *w, struct fuzz_input *in)
 {
     unsigned what = (unsigned)take(in, 1), pin = what & 0x1f;
     struct irq_line line;
@@ -197,7 +197,7 @@ static void signal_lines(struct world *w, struct input *in)
     irq_set(&line, what & 0x80);
 }
 
-static void take_interrupts(struct world *w, struct input *in)
+static void take_interrupts(struct world *w, struct fuzz_input *in)
 {
     unsigned what = (unsigned)take(in, 1);
     void *apic = w->lapic[what & 1];
@@ -209,29 +209,20 @@ static void take_interrupts(struct world *w, struct input *in)
         lapic_ops.init(apic);
 }
 
-/* What was saved must load; what was changed must be refused or harmless. */
-static void reload_state(struct world *w, struct input *in)
+static void reload_state(struct world *w, struct fuzz_input *in)
 {
-    u8 *buf;
-    size_t len;
-    must(!state_set_save(w->state, &buf, &len, NULL));
-    unsigned changes = take(in, 1) & 7;
-    for (unsigned i = 0; i < changes; i++)
-        buf[take(in, 2) % len] = (u8)take(in, 1);
-    int rc = state_set_load(w->state, buf, len, NULL);
-    must(changes || !rc);
-    free(buf);
+    state_reload(w->state, in, ~0u);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static void (*const actions[])(struct world *, struct input *) = {
+    static void (*const actions[])(struct world *, struct fuzz_input *) = {
         pass_time,    access_port,  access_port,  access_memory,
         write_ioapic, access_lapic, signal_lines, take_interrupts,
     };
     struct world w;
-    struct input in = {data, MIN(size, 4096)};
+    struct fuzz_input in = {data, MIN(size, 4096)};
     world_create(&w);
     while (in.left) {
         u8 action = (u8)take(&in, 1);

@@ -12,7 +12,7 @@
 #include "devices/chipset/piix4_pm.h"
 #include "devices/fwcfg/fw_cfg.h"
 #include "devices/pci/msi.h"
-#include "input.h"
+#include "fuzz/input.h"
 
 #define RAM_SIZE  MIB(1)
 #define CARD_SLOT 3
@@ -139,7 +139,7 @@ static void world_destroy(struct world *w)
 /* --- what the guest does ---------------------------------------------------------------------------------
  */
 
-static void access_config(struct world *w, struct input *in)
+static void access_config(struct world *w, struct fuzz_input *in)
 {
     static const u8 functions[] = {0, PIIX_SLOT << 3, PIIX_SLOT << 3 | 3, CARD_SLOT << 3, 0xff};
     unsigned what = (unsigned)take(in, 1), size = 1u << (what >> 4 & 3) % 3;
@@ -152,7 +152,7 @@ static void access_config(struct world *w, struct input *in)
         port_write(w->mem, port, size, take(in, size));
 }
 
-static void access_port(struct world *w, struct input *in)
+static void access_port(struct world *w, struct fuzz_input *in)
 {
     static const u16 ports[] = {0xcf8, 0xcfc, 0xafe0, 0xb2,  0x510, 0x511,
                                 0x514, 0x600, 0xb000, 0x700, 0xc000};
@@ -164,7 +164,7 @@ static void access_port(struct world *w, struct input *in)
         port_write(w->mem, port, size, take(in, size));
 }
 
-static void access_memory(struct world *w, struct input *in)
+static void access_memory(struct world *w, struct fuzz_input *in)
 {
     unsigned what = (unsigned)take(in, 1), size = 1u << (what & 3);
     u64 gpa = what & 0x40 ? take(in, 4) : 0xa0000 + take(in, 3) % 0x60000;
@@ -175,7 +175,7 @@ static void access_memory(struct world *w, struct input *in)
 }
 
 /* A request in memory, big-endian as firmware writes it. */
-static void run_fw_cfg_dma(struct world *w, struct input *in)
+static void run_fw_cfg_dma(struct world *w, struct fuzz_input *in)
 {
     u8 request[16];
     for (unsigned i = 0; i < sizeof request; i++)
@@ -185,7 +185,7 @@ static void run_fw_cfg_dma(struct world *w, struct input *in)
     port_write(w->mem, 0x518, 4, __builtin_bswap32(0x1000));
 }
 
-static void use_card(struct world *w, struct input *in)
+static void use_card(struct world *w, struct fuzz_input *in)
 {
     unsigned what = (unsigned)take(in, 1);
     u8 buf[64];
@@ -197,7 +197,7 @@ static void use_card(struct world *w, struct input *in)
         pci_dma_read(&w->card, take(in, 4), buf, 1 + what % sizeof buf);
 }
 
-static void reset(struct world *w, struct input *in)
+static void reset(struct world *w, struct fuzz_input *in)
 {
     pci_bus_reset(w->bus);
     i440fx_reset(w->bridge);
@@ -209,35 +209,26 @@ static void reset(struct world *w, struct input *in)
     must(mem_lookup(w->mem, 0xc0000).kind != MEM_RAM);
 }
 
-static void pass_time(struct world *w, struct input *in)
+static void pass_time(struct world *w, struct fuzz_input *in)
 {
     u64 end = clock_now(loop_clock(w->loop)) + (take(in, 1) + 1ull) * NS_PER_SEC;
     clock_set(loop_clock(w->loop), end);
     loop_run_timers(w->loop, end);
 }
 
-/* What was saved must load; what was changed must be refused or harmless. */
-static void reload_state(struct world *w, struct input *in)
+static void reload_state(struct world *w, struct fuzz_input *in)
 {
-    u8 *buf;
-    size_t len;
-    must(!state_set_save(w->state, &buf, &len, NULL));
-    unsigned changes = take(in, 1) & 7;
-    for (unsigned i = 0; i < changes; i++)
-        buf[take(in, 2) % len] = (u8)take(in, 1);
-    int rc = state_set_load(w->state, buf, len, NULL);
-    must(changes || !rc);
-    free(buf);
+    state_reload(w->state, in, ~0u);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static void (*const actions[])(struct world *, struct input *) = {
+    static void (*const actions[])(struct world *, struct fuzz_input *) = {
         access_config, access_config, access_port, access_memory, access_memory, use_card, reset, pass_time,
     };
     struct world w;
-    struct input in = {data, MIN(size, 4096)};
+    struct fuzz_input in = {data, MIN(size, 4096)};
     world_create(&w);
     while (in.left) {
         u8 action = (u8)take(&in, 1);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "devices/display/vga.h"
+#include "fuzz/input.h"
 
 #define LFB  0xe0000000u
 #define MMIO 0xe1000000u
@@ -20,25 +21,6 @@ struct world {
     struct display_viewer viewer;
     bool reloaded;
 };
-
-struct input {
-    const u8 *data;
-    size_t left;
-};
-
-static u64 take(struct input *in, unsigned size)
-{
-    u64 value = 0;
-    for (unsigned i = 0; i < size && in->left; i++, in->left--)
-        value |= (u64)*in->data++ << (8 * i);
-    return value;
-}
-
-static void must(bool ok)
-{
-    if (!ok)
-        abort();
-}
 
 static void damaged(void *opaque, struct display_rect rect)
 {
@@ -76,7 +58,7 @@ static void world_destroy(struct world *w)
     loop_destroy(w->loop);
 }
 
-static void access_port(struct world *w, struct input *in)
+static void access_port(struct world *w, struct fuzz_input *in)
 {
     unsigned what = (unsigned)take(in, 1);
     u16 port = (u16)(0x3b0 + what % 0x30);
@@ -87,7 +69,7 @@ static void access_port(struct world *w, struct input *in)
 }
 
 /* Index and data at once, so that each register is easily met. */
-static void write_register(struct world *w, struct input *in)
+static void write_register(struct world *w, struct fuzz_input *in)
 {
     static const u16 ports[] = {0x3c4, 0x3ce, 0x3d4, 0x3b4};
     unsigned what = (unsigned)take(in, 1);
@@ -95,7 +77,7 @@ static void write_register(struct world *w, struct input *in)
     port_write(w->mem, ports[what & 3] + 1, 1, take(in, 1));
 }
 
-static void write_attribute(struct world *w, struct input *in)
+static void write_attribute(struct world *w, struct fuzz_input *in)
 {
     port_read(w->mem, 0x3da, 1);
     port_read(w->mem, 0x3ba, 1);
@@ -104,7 +86,7 @@ static void write_attribute(struct world *w, struct input *in)
     port_write(w->mem, 0x3c0, 1, 0x20);
 }
 
-static void write_vbe(struct world *w, struct input *in)
+static void write_vbe(struct world *w, struct fuzz_input *in)
 {
     unsigned what = (unsigned)take(in, 1);
     port_write(w->mem, 0x1ce, 2, what & 15);
@@ -114,7 +96,7 @@ static void write_vbe(struct world *w, struct input *in)
         port_write(w->mem, what & 0x40 ? 0x1cf : 0x1d0, 2, take(in, what & 0x20 ? 1 : 2));
 }
 
-static void access_memory(struct world *w, struct input *in)
+static void access_memory(struct world *w, struct fuzz_input *in)
 {
     unsigned what = (unsigned)take(in, 1), size = 1u << (what & 3);
     u64 gpa = what & 4   ? LFB + take(in, 3)
@@ -126,13 +108,13 @@ static void access_memory(struct world *w, struct input *in)
         mem_write(w->mem, gpa, size, take(in, size));
 }
 
-static void access_config(struct world *w, struct input *in)
+static void access_config(struct world *w, struct fuzz_input *in)
 {
     unsigned what = (unsigned)take(in, 1);
     pci_config_write(w->bus, 2, 0, what & 0xfc, 4, (u32)take(in, 4));
 }
 
-static void look(struct world *w, struct input *in)
+static void look(struct world *w, struct fuzz_input *in)
 {
     unsigned what = (unsigned)take(in, 1);
     struct vclock *clock = loop_clock(w->loop);
@@ -142,31 +124,23 @@ static void look(struct world *w, struct input *in)
 }
 
 /* What was saved must load; what was changed must be refused or harmless. Seldom: the memory is large. */
-static void reload_state(struct world *w, struct input *in)
+static void reload_state(struct world *w, struct fuzz_input *in)
 {
-    u8 *buf;
-    size_t len;
     if (w->reloaded || take(in, 1) != 0xfe)
         return;
     w->reloaded = true;
-    must(!state_set_save(w->state, &buf, &len, NULL));
-    unsigned changes = take(in, 1) & 15;
-    for (unsigned i = 0; i < changes; i++)
-        buf[take(in, 2) % MIN(len, 2048)] = (u8)take(in, 1);
-    int rc = state_set_load(w->state, buf, len, NULL);
-    must(changes || !rc);
-    free(buf);
+    state_reload(w->state, in, 2048);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static void (*const actions[])(struct world *, struct input *) = {
+    static void (*const actions[])(struct world *, struct fuzz_input *) = {
         access_port, write_register, write_register, write_attribute,
         write_vbe,   access_memory,  access_config,  look,
     };
     struct world w;
-    struct input in = {data, MIN(size, 2048)};
+    struct fuzz_input in = {data, MIN(size, 2048)};
     unsigned looks = 0;
     world_create(&w);
     while (in.left) {

@@ -17,6 +17,7 @@
 #include "devices/virtio/virtio_input.h"
 #include "devices/virtio/virtio_pci.h"
 #include "devices/virtio/virtio_rng.h"
+#include "fuzz/input.h"
 
 #define RAM_SIZE   KIB(256)
 #define DISK_SIZE  KIB(64)
@@ -53,25 +54,6 @@ struct world {
     struct virtio_pci *pci;
     char file[64];
 };
-
-struct input_bytes {
-    const u8 *data;
-    size_t left;
-};
-
-static u64 take(struct input_bytes *in, unsigned size)
-{
-    u64 value = 0;
-    for (unsigned i = 0; i < size && in->left; i++, in->left--)
-        value |= (u64)*in->data++ << (8 * i);
-    return value;
-}
-
-static void must(bool ok)
-{
-    if (!ok)
-        abort();
-}
 
 static void console_write(void *opaque, const u8 *buf, size_t n)
 {
@@ -175,7 +157,7 @@ static void world_destroy(struct world *w)
 /* --- what the guest does --------------------------------------------------------------------------------
  */
 
-static void access_common(struct world *w, struct input_bytes *in)
+static void access_common(struct world *w, struct fuzz_input *in)
 {
     static const u8 registers[] = {0,  4,  8,  12, 16, 18, 20, 21, 22, 24,
                                    26, 28, 30, 32, 36, 40, 44, 48, 52, 56};
@@ -187,7 +169,7 @@ static void access_common(struct world *w, struct input_bytes *in)
         mem_write(w->mem, BAR_MODERN + registers[i], sizes[i], take(in, sizes[i]));
 }
 
-static void access_anything(struct world *w, struct input_bytes *in)
+static void access_anything(struct world *w, struct fuzz_input *in)
 {
     unsigned what = (unsigned)take(in, 1), size = 1u << (what & 3);
     u64 at = take(in, 2);
@@ -206,7 +188,7 @@ static void access_anything(struct world *w, struct input_bytes *in)
         mem_write(w->mem, gpa, size, take(in, size));
 }
 
-static void access_config_space(struct world *w, struct input_bytes *in)
+static void access_config_space(struct world *w, struct fuzz_input *in)
 {
     unsigned what = (unsigned)take(in, 1), reg = (unsigned)take(in, 1) & 0xfc, size = 1u << (what % 3);
     if (what & 0x80)
@@ -216,7 +198,7 @@ static void access_config_space(struct world *w, struct input_bytes *in)
 }
 
 /* Negotiates and sets up all queues as a good driver would, with some of the features. */
-static void start_driver(struct world *w, struct input_bytes *in)
+static void start_driver(struct world *w, struct fuzz_input *in)
 {
     u64 common = BAR_MODERN;
     u32 features = (u32)take(in, 4);
@@ -241,7 +223,7 @@ static void start_driver(struct world *w, struct input_bytes *in)
     mem_write(w->mem, common + 20, 1, 0xf);
 }
 
-static void write_descriptor(struct world *w, struct input_bytes *in)
+static void write_descriptor(struct world *w, struct fuzz_input *in)
 {
     unsigned what = (unsigned)take(in, 1);
     u8 *d = w->block->hva + QUEUE_BASE(what % QUEUES) + 16ull * (what >> 4 & 7);
@@ -252,7 +234,7 @@ static void write_descriptor(struct world *w, struct input_bytes *in)
     store_le16(d + 14, (u16)(take(in, 1) & 15));
 }
 
-static void write_memory(struct world *w, struct input_bytes *in)
+static void write_memory(struct world *w, struct fuzz_input *in)
 {
     u64 at = take(in, 3) % (RAM_SIZE - 16);
     unsigned count = (unsigned)take(in, 1) & 15;
@@ -261,7 +243,7 @@ static void write_memory(struct world *w, struct input_bytes *in)
 }
 
 /* A disk's request, so that deep paths are easily met. */
-static void write_request(struct world *w, struct input_bytes *in)
+static void write_request(struct world *w, struct fuzz_input *in)
 {
     static const u8 types[] = {0, 1, 4, 8, 11, 13, 2, 99};
     u8 *header = w->block->hva + 0x20000;
@@ -280,7 +262,7 @@ static void write_request(struct world *w, struct input_bytes *in)
     store_le32(d + 44, 2);
 }
 
-static void offer_and_notify(struct world *w, struct input_bytes *in)
+static void offer_and_notify(struct world *w, struct fuzz_input *in)
 {
     unsigned what = (unsigned)take(in, 1), n = what % QUEUES, count = what >> 4 & 3;
     u8 *avail = w->block->hva + QUEUE_BASE(n) + 0x1000;
@@ -294,7 +276,7 @@ static void offer_and_notify(struct world *w, struct input_bytes *in)
 /* --- what the host does ---------------------------------------------------------------------------------
  */
 
-static void pass_time(struct world *w, struct input_bytes *in)
+static void pass_time(struct world *w, struct fuzz_input *in)
 {
     struct vclock *clock = loop_clock(w->loop);
     u64 end = clock_now(clock) + (1ull << (take(in, 1) % 34));
@@ -308,7 +290,7 @@ static void pass_time(struct world *w, struct input_bytes *in)
     clock_set(clock, end);
 }
 
-static void host_input(struct world *w, struct input_bytes *in)
+static void host_input(struct world *w, struct fuzz_input *in)
 {
     unsigned what = (unsigned)take(in, 1);
     static const u8 bytes[100] = {1, 2, 3};
@@ -323,7 +305,7 @@ static void host_input(struct world *w, struct input_bytes *in)
     input_point(w->input, what << 8, (unsigned)take(in, 2), 640, 480, (int)(what & 3) - 1, what & 0x1f);
 }
 
-static void drain(struct world *w, struct input_bytes *in)
+static void drain(struct world *w, struct fuzz_input *in)
 {
     if (!w->drive)
         return;
@@ -332,31 +314,22 @@ static void drain(struct world *w, struct input_bytes *in)
     loop_lock(w->loop);
 }
 
-/* What was saved must load; what was changed must be refused or harmless. */
-static void reload_state(struct world *w, struct input_bytes *in)
+static void reload_state(struct world *w, struct fuzz_input *in)
 {
-    u8 *buf;
-    size_t len;
     drain(w, in);
-    must(!state_set_save(w->state, &buf, &len, NULL));
-    unsigned changes = take(in, 1) & 7;
-    for (unsigned i = 0; i < changes; i++)
-        buf[take(in, 2) % len] = (u8)take(in, 1);
-    int rc = state_set_load(w->state, buf, len, NULL);
-    must(changes || !rc);
-    free(buf);
+    state_reload(w->state, in, ~0u);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static void (*const actions[])(struct world *, struct input_bytes *) = {
+    static void (*const actions[])(struct world *, struct fuzz_input *) = {
         access_common,    access_anything, access_config_space, start_driver,     write_descriptor,
         write_descriptor, write_memory,    write_request,       offer_and_notify, pass_time,
         host_input,       drain,           offer_and_notify,    reload_state,
     };
     struct world w;
-    struct input_bytes in = {data, MIN(size, 4096)};
+    struct fuzz_input in = {data, MIN(size, 4096)};
     world_create(&w, (enum kind)(take(&in, 1) % KINDS));
     while (in.left)
         actions[take(&in, 1) % ARRAY_LEN(actions)](&w, &in);

@@ -6,7 +6,7 @@
 
 #include "devices/debug/edu.h"
 #include "devices/iommu/vtd.h"
-#include "input.h"
+#include "fuzz/input.h"
 
 #define RAM_SIZE KIB(64)
 #define BAR      0xc0000000ull
@@ -60,7 +60,7 @@ static void world_destroy(struct world *w)
     loop_destroy(w->loop);
 }
 
-static void access_register(struct world *w, struct input *in)
+static void access_register(struct world *w, struct fuzz_input *in)
 {
     unsigned what = (unsigned)take(in, 1), size = 1u << (what & 3);
     u64 gpa = VTD_BASE + (what & 4 ? take(in, 2) % PAGE_SIZE : take(in, 1) & ~3ull);
@@ -71,7 +71,7 @@ static void access_register(struct world *w, struct input *in)
 }
 
 /* A command with tables inside of RAM. */
-static void run_command(struct world *w, struct input *in)
+static void run_command(struct world *w, struct fuzz_input *in)
 {
     mem_write(w->mem, VTD_BASE + 0x20, 8, take(in, 1) << 12);
     mem_write(w->mem, VTD_BASE + 0xb8, 8, take(in, 2) & ~0x7f0ull);
@@ -79,13 +79,13 @@ static void run_command(struct world *w, struct input *in)
     mem_write(w->mem, VTD_BASE + 0x18, 4, take(in, 1) << 24);
 }
 
-static void fill_memory(struct world *w, struct input *in)
+static void fill_memory(struct world *w, struct fuzz_input *in)
 {
     u64 at = (take(in, 2) % RAM_SIZE) & ~7ull;
     mem_write(w->mem, at, 8, take(in, 8));
 }
 
-static void use_function(struct world *w, struct input *in)
+static void use_function(struct world *w, struct fuzz_input *in)
 {
     unsigned what = (unsigned)take(in, 1);
     mem_write(w->mem, BAR + 0x80 + 8 * (what & 3), 8, take(in, 6));
@@ -96,7 +96,7 @@ static void use_function(struct world *w, struct input *in)
     loop_run_timers(w->loop, now);
 }
 
-static void set_message(struct world *w, struct input *in)
+static void set_message(struct world *w, struct fuzz_input *in)
 {
     unsigned at = pci_config_read(w->bus, SLOT, 0, PCI_CAPABILITIES, 1);
     pci_config_write(w->bus, SLOT, 0, at + 4, 4, (u32)(LAPIC_BASE | take(in, 3)));
@@ -104,28 +104,19 @@ static void set_message(struct world *w, struct input *in)
     pci_config_write(w->bus, SLOT, 0, at + 2, 2, (u32)take(in, 1) & 1);
 }
 
-/* What was saved must load; what was changed must be refused or harmless. */
-static void reload_state(struct world *w, struct input *in)
+static void reload_state(struct world *w, struct fuzz_input *in)
 {
-    u8 *buf;
-    size_t len;
-    must(!state_set_save(w->state, &buf, &len, NULL));
-    unsigned changes = (unsigned)take(in, 1) & 7;
-    for (unsigned i = 0; i < changes; i++)
-        buf[take(in, 2) % len] = (u8)take(in, 1);
-    int rc = state_set_load(w->state, buf, len, NULL);
-    must(changes || !rc);
-    free(buf);
+    state_reload(w->state, in, ~0u);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static void (*const actions[])(struct world *, struct input *) = {
+    static void (*const actions[])(struct world *, struct fuzz_input *) = {
         access_register, run_command, fill_memory, fill_memory, use_function, set_message, reload_state,
     };
     struct world w;
-    struct input in = {data, MIN(size, 4096)};
+    struct fuzz_input in = {data, MIN(size, 4096)};
     world_create(&w);
     while (in.left) {
         u8 action = (u8)take(&in, 1);

@@ -272,7 +272,7 @@ static int set_testdev(void *target, const char *value, struct error *err)
 static int set_iommu(void *target, const char *value, struct error *err)
 {
     struct run_options *o = target;
-    if (strcmp(value, "intel") && strcmp(value, "none"))
+    if (strcmp(value, "intel") != 0 && strcmp(value, "none") != 0)
         return error_set(err, EINVAL, "unknown remapping unit '%s'; there are intel and none", value);
     o->machine.iommu = !strcmp(value, "intel");
     return 0;
@@ -288,7 +288,7 @@ static int set_edu(void *target, const char *value, struct error *err)
 static int set_vga(void *target, const char *value, struct error *err)
 {
     struct run_options *o = target;
-    if (strcmp(value, "std") && strcmp(value, "none"))
+    if (strcmp(value, "std") != 0 && strcmp(value, "none") != 0)
         return error_set(err, EINVAL, "there is no display adapter '%.80s'; write std or none", value);
     o->machine.vga = value;
     return 0;

@@ -70,8 +70,11 @@ class Guest:
             os.write(self.master, data)
 
     def wait_prompt(self, limit):
+        """Seconds to the shell, which has the console for itself afterwards."""
         self.expect(rb"ring3:[^ \n]*# $", limit, "the shell's prompt")
-        return time.monotonic() - self.started
+        seconds = time.monotonic() - self.started
+        self.run("dmesg -n 1")
+        return seconds
 
     def run(self, command, limit=60):
         """Runs a shell command; returns its output without the last newline."""

@@ -195,10 +195,13 @@ static u64 code_linear(const struct vcpu *v)
     return v->code64 ? v->rip : (v->seg[CS].base + v->rip) & 0xffffffff;
 }
 
-/* Last before the instruction: breakpoints on it, RF's end, arming of the single step. */
-static bool begin_instruction(struct vcpu *v)
+/* Last before the instruction: breakpoints on it, RF's end, arming of the single step. `movss`: the last one
+ * loaded SS, which on Intel's processors suppresses the breakpoint of this one (SDM vol. 3 18.3.1.1), on
+ * AMD's not. */
+static bool begin_instruction(struct vcpu *v, bool movss)
 {
-    if ((v->attention & ATTN_BREAKPOINT) && !(v->rflags & FLAG_RF)) {
+    bool suppressed = movss && v->vm->model.vendor == VENDOR_INTEL;
+    if ((v->attention & ATTN_BREAKPOINT) && !(v->rflags & FLAG_RF) && !suppressed) {
         u64 bits = debug_match_exec(v, code_linear(v));
         if (bits && !cpu_deliver_db_trap(v, bits))
             return false;
@@ -238,7 +241,7 @@ enum cpu_pending cpu_handle_events(struct vcpu *v)
         if (still_asleep(v))
             return PENDING_HALTED;
     }
-    if (!deliver_interrupts(v, shadow) || !begin_instruction(v))
+    if (!deliver_interrupts(v, shadow) || !begin_instruction(v, movss))
         return PENDING_SHUTDOWN;
     return PENDING_RUN;
 }

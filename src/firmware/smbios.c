@@ -194,12 +194,14 @@ static void write_anchor(struct writer *w)
 {
     u8 *a = w->smbios->anchor;
     memset(a, 0, SMBIOS_ANCHOR_SIZE);
-    memcpy(a, "_SM_", 4);
+    /* Signatures have no terminator. */
+    static const u8 signature[4] = {'_', 'S', 'M', '_'}, dmi[5] = {'_', 'D', 'M', 'I', '_'};
+    memcpy(a, signature, sizeof signature);
     a[ANCHOR_LENGTH] = SMBIOS_ANCHOR_SIZE;
     a[ANCHOR_MAJOR] = 2;
     a[ANCHOR_MINOR] = 8;
     store_le16(a + ANCHOR_LONGEST, (u16)w->longest);
-    memcpy(a + ANCHOR_DMI, "_DMI_", 5);
+    memcpy(a + ANCHOR_DMI, dmi, sizeof dmi);
     store_le16(a + ANCHOR_TABLE_LENGTH, (u16)w->smbios->tables.len);
     store_le16(a + ANCHOR_COUNT, w->count);
     a[ANCHOR_BCD] = 0x28;

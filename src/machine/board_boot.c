@@ -16,7 +16,7 @@ static int word_parse(const char *word, size_t len, struct boot_order *order, un
         return 0;
     }
     for (unsigned d = BOOT_FLOPPY; d < BOOT_DEVICES; d++) {
-        if (strlen(names[d]) != len || memcmp(names[d], word, len))
+        if (strlen(names[d]) != len || memcmp(names[d], word, len) != 0)
             continue;
         for (unsigned i = 0; i < *count; i++)
             if (order->device[i] == d)

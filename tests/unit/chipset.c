@@ -1,5 +1,6 @@
 /* The 440FX host bridge, PIIX3, PIIX4 power management and the SMBus: power-on values, the four states of
  * shadow memory, interrupt routes, port ranges that move, saved state. */
+#include "base/bytes.h"
 #include "device_fixture.h"
 #include "devices/acpi/acpi_pm.h"
 #include "devices/chipset/i440fx.h"
@@ -193,7 +194,7 @@ static void test_pam(void)
     atomic_store(&r.ram->page_flags[0xe4], 0);
     mem_write(r.f.mem, 0xe3ffc, 8, 0x8877665544332211);
     CHECK_EQ(mem_read(r.f.mem, 0xe3ffc, 8), 0x2222222244332211);
-    CHECK_EQ(*(u64 *)(void *)(r.ram->hva + 0xe3ffc), 0x8877665544332211);
+    CHECK_EQ(load_le64(r.ram->hva + 0xe3ffc), 0x8877665544332211);
     CHECK(atomic_load(&r.ram->page_flags[0xe4]) & RAM_PAGE_DIRTY);
     rig_finish(&r);
 }

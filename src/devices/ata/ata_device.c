@@ -85,32 +85,29 @@ static void want_dma(struct ata_device *dev)
     dev->config.ops->dma_wanted(dev->config.port);
 }
 
-void ata_data_in(struct ata_device *dev, enum ata_job job, u32 len, u32 block, bool dma)
+/* A transfer of `len` bytes between the buffer and the host; `interrupt` tells of its first block. */
+static void data_start(struct ata_device *dev, enum ata_job job, u32 len, u32 block, u8 phase, bool interrupt)
 {
     dev->job = (u8)job;
     dev->direct = false;
     dev->fill = len;
     dev->pos = 0;
     dev->block = block;
-    dev->phase = dma ? PHASE_DMA_IN : PHASE_PIO_IN;
-    if (dma)
+    dev->phase = phase;
+    if (phase == PHASE_DMA_IN || phase == PHASE_DMA_OUT)
         want_dma(dev);
     else
-        offer_block(dev, true);
+        offer_block(dev, interrupt);
+}
+
+void ata_data_in(struct ata_device *dev, enum ata_job job, u32 len, u32 block, bool dma)
+{
+    data_start(dev, job, len, block, dma ? PHASE_DMA_IN : PHASE_PIO_IN, true);
 }
 
 void ata_data_out(struct ata_device *dev, enum ata_job job, u32 len, u32 block, bool dma, bool interrupt)
 {
-    dev->job = (u8)job;
-    dev->direct = false;
-    dev->fill = len;
-    dev->pos = 0;
-    dev->block = block;
-    dev->phase = dma ? PHASE_DMA_OUT : PHASE_PIO_OUT;
-    if (dma)
-        want_dma(dev);
-    else
-        offer_block(dev, interrupt);
+    data_start(dev, job, len, block, dma ? PHASE_DMA_OUT : PHASE_PIO_OUT, interrupt);
 }
 
 u8 *ata_block(struct ata_device *dev, u32 *len, bool *to_guest)

@@ -3,6 +3,7 @@
 #define RING3_CPU_EXC_H
 
 #include "cpu/cpu.h"
+#include "cpu/engine.h"
 
 enum vector {
     EXC_DE = 0,
@@ -84,5 +85,17 @@ void cpu_icebp(struct vcpu *v, u64 next_rip);                /* F1 */
  */
 enum cpu_pending { PENDING_RUN, PENDING_KICKED, PENDING_SHUTDOWN, PENDING_HALTED };
 enum cpu_pending cpu_handle_events(struct vcpu *v);
+/* Why an engine's run returns for something pending that its loop cannot go on with. */
+static inline enum vcpu_exit vcpu_exit_of(enum cpu_pending pending)
+{
+    switch (pending) {
+    case PENDING_HALTED:
+        return VCPU_HALTED;
+    case PENDING_SHUTDOWN:
+        return VCPU_SHUTDOWN;
+    default:
+        return VCPU_KICKED;
+    }
+}
 
 #endif

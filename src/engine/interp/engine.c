@@ -127,14 +127,7 @@ static enum vcpu_exit run(struct vcpu *v)
     }
     v->unwind = saved;
     vcpu_leave(v);
-    switch (next) {
-    case PENDING_HALTED:
-        return VCPU_HALTED;
-    case PENDING_SHUTDOWN:
-        return VCPU_SHUTDOWN;
-    default:
-        return VCPU_KICKED;
-    }
+    return vcpu_exit_of(next);
 }
 
 /* The first instruction alone: what cpu_handle_events has just done holds for it. */

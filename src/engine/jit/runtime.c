@@ -311,14 +311,7 @@ static enum vcpu_exit run(struct vcpu *v)
     }
     v->unwind = saved;
     vcpu_leave(v);
-    switch (next) {
-    case PENDING_HALTED:
-        return VCPU_HALTED;
-    case PENDING_SHUTDOWN:
-        return VCPU_SHUTDOWN;
-    default:
-        return VCPU_KICKED;
-    }
+    return vcpu_exit_of(next);
 }
 
 static void kick(struct vcpu *v)

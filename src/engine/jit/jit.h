@@ -72,6 +72,7 @@ enum jit_word {
     WORD_HOST_MXCSR,
     WORD_SSE_USED, /* 1: to be noted in XINUSE */
     WORD_AVX_USED,
+    WORD_SELF, /* the vCPU's address: code has no vCPU's own addresses in it */
     WORD_COUNT,
 };
 _Static_assert(WORD_COUNT <= ARRAY_LEN(((struct vcpu *)0)->engine_words), "engine_words");

@@ -181,7 +181,9 @@ bool lower_ac(struct translation *t, unsigned i)
     lower_flags_save(t);
     emit_gs_imm(&t->e, set ? OP_OR : OP_AND, AT(rflags), set ? FLAG_AC : ~(u32)FLAG_AC);
     lower_flags_restore(t);
-    emit_mov_imm(&t->e, T0, (u64)(uintptr_t)&t->j->v->tlb[index]);
+    emit_gs_load(&t->e, T0, AT(tlb));
+    if (index)
+        emit_lea(&t->e, T0, T0, HOST_NONE, 0, (s32)(index * sizeof(struct tlb)), true);
     emit_gs_store(&t->e, T0, AT_WORD(WORD_TLB));
     EMIT(&t->e, "\x65\xc6\x04\x25"); /* mov byte gs:[...], imm8 */
     emit_u32(&t->e, AT(mmu_index));

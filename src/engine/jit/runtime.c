@@ -332,6 +332,7 @@ static void vcpu_destroy_jit(struct vcpu *v)
 
 static void words_init(struct vcpu *v, const struct jit *j)
 {
+    v->engine_words[WORD_SELF] = (u64)(uintptr_t)v;
     v->engine_words[WORD_JUMPS] = (u64)(uintptr_t)j->jump;
     v->engine_words[WORD_VECTOR_OFF] = 1;
     v->engine_words[WORD_HOST_MXCSR] = 0x1f80;

@@ -84,7 +84,7 @@ static void emit_step(struct jit *j, struct emitter *e, const u8 *leave)
     emit_gs_load(e, RBX, AT_WORD(WORD_VECTOR_OFF));
     emit_vectors_store(j, e);
     EMIT(e, "\x48\x83\xec\x08\x44\x89\xd6"); /* sub rsp, 8; mov esi, r10d */
-    emit_mov_imm(e, RDI, (u64)(uintptr_t)j->v);
+    emit_gs_load(e, RDI, AT_WORD(WORD_SELF));
     emit_mov_imm(e, RAX, (u64)(uintptr_t)jit_step);
     EMIT(e, "\xff\xd0\x48\x83\xc4\x08\x84\xc0\x75\x09"); /* call rax; add rsp, 8; test al, al; jnz +9 */
     EMIT(e, "\x48\x83\xc4\x08");                         /* add rsp, 8 */
@@ -104,7 +104,7 @@ static void emit_fill(struct jit *j, struct emitter *e)
     EMIT(e, "\x50\x50\x85\xc0\x75\x05"); /* push rax, rax: 16-byte alignment; test eax, eax; jnz +5 */
     emit_jump_to(e, 0xe8, j->thunk.vectors_store);
     EMIT(e, "\x4c\x89\xd6\x44\x89\xda"); /* mov rsi, r10; mov edx, r11d */
-    emit_mov_imm(e, RDI, (u64)(uintptr_t)j->v);
+    emit_gs_load(e, RDI, AT_WORD(WORD_SELF));
     emit_mov_imm(e, RAX, (u64)(uintptr_t)jit_fill);
     EMIT(e, "\xff\xd0\x41\x89\xc3");     /* call rax; mov r11d, eax */
     EMIT(e, "\x59\x59\x85\xc9\x75\x05"); /* pop rcx, rcx; test ecx, ecx; jnz +5 */
@@ -119,7 +119,7 @@ static void emit_step_end(struct jit *j, struct emitter *e, const u8 *leave)
     emit_spill(e);
     emit_vectors_store(j, e);
     EMIT(e, "\x44\x89\xd6"); /* mov esi, r10d */
-    emit_mov_imm(e, RDI, (u64)(uintptr_t)j->v);
+    emit_gs_load(e, RDI, AT_WORD(WORD_SELF));
     emit_mov_imm(e, RAX, (u64)(uintptr_t)jit_step_end);
     EMIT(e, "\xff\xd0\x48\x85\xc0"); /* call rax; test rax, rax */
     emit_jump_to(e, 0x0f84, leave);

@@ -424,6 +424,29 @@ static void test_saved_state(void)
     stop(&b);
 }
 
+/* A verification shorter than the transfer before it leaves the buffer in a state that can be loaded. */
+static void test_saved_after_verify(void)
+{
+    struct ide_rig t;
+    struct error err = {0};
+    u8 *buf;
+    size_t len;
+    u8 data[2048];
+    start(&t, false);
+    issue(&t, 0, 90, 4, 0x20);
+    for (unsigned i = 0; i < 4; i++) {
+        CHECK_EQ(status(&t), 0x58);
+        data_in(&t, data, 512);
+    }
+    issue(&t, 0, 90, 1, 0x40);
+    CHECK_EQ(status(&t), 0x50);
+    CHECK(state_set_save(t.r.f.state, &buf, &len, &err) == 0);
+    CHECK(state_set_load(t.r.f.state, buf, len, &err) == 0);
+    CHECK_STR(err.message, "");
+    free(buf);
+    stop(&t);
+}
+
 int main(void)
 {
     TAP_RUN(test_identify);
@@ -436,5 +459,6 @@ int main(void)
     TAP_RUN(test_reset_at_work);
     TAP_RUN(test_trim_and_features);
     TAP_RUN(test_saved_state);
+    TAP_RUN(test_saved_after_verify);
     return tap_done();
 }

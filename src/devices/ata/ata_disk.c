@@ -173,12 +173,19 @@ static u32 buffer_fill(const struct ata_device *dev)
     return (u32)MIN((u64)dev->left * SECTOR_SIZE, most);
 }
 
+/* `len` bytes of the medium into the buffer; a transfer before may have left its place in it. */
+static void fill_buffer(struct ata_device *dev, u32 len, void (*arrived)(struct ata_device *dev, int result))
+{
+    dev->fill = len;
+    dev->pos = 0;
+    ata_submit(dev, BLOCK_READ, dev->sector, len / SECTOR_SIZE, dev->buffer, arrived);
+}
+
 static void read_arrived(struct ata_device *dev, int result)
 {
     u32 count = dev->fill / SECTOR_SIZE;
     if (result < 0 && count > 1) { /* which one is it? */
-        dev->fill = SECTOR_SIZE;
-        ata_submit(dev, BLOCK_READ, dev->sector, 1, dev->buffer, read_arrived);
+        fill_buffer(dev, SECTOR_SIZE, read_arrived);
     } else if (result < 0) {
         medium_failed(dev, false, result);
     } else {
@@ -188,8 +195,7 @@ static void read_arrived(struct ata_device *dev, int result)
 
 static void read_fill(struct ata_device *dev)
 {
-    dev->fill = buffer_fill(dev);
-    ata_submit(dev, BLOCK_READ, dev->sector, dev->fill / SECTOR_SIZE, dev->buffer, read_arrived);
+    fill_buffer(dev, buffer_fill(dev), read_arrived);
 }
 
 void disk_read_more(struct ata_device *dev)
@@ -239,14 +245,13 @@ static void verify_arrived(struct ata_device *dev, int result)
         ata_end_ok(dev);
         return;
     }
-    dev->fill = result < 0 ? SECTOR_SIZE : MIN(dev->left, BUFFER_SECTORS) * SECTOR_SIZE;
-    ata_submit(dev, BLOCK_READ, dev->sector, dev->fill / SECTOR_SIZE, dev->buffer, verify_arrived);
+    u32 next = result < 0 ? SECTOR_SIZE : MIN(dev->left, BUFFER_SECTORS) * SECTOR_SIZE;
+    fill_buffer(dev, next, verify_arrived);
 }
 
 static void verify_start(struct ata_device *dev)
 {
-    dev->fill = MIN(dev->left, BUFFER_SECTORS) * SECTOR_SIZE;
-    ata_submit(dev, BLOCK_READ, dev->sector, dev->fill / SECTOR_SIZE, dev->buffer, verify_arrived);
+    fill_buffer(dev, MIN(dev->left, BUFFER_SECTORS) * SECTOR_SIZE, verify_arrived);
 }
 
 /* --- DMA --- */

@@ -4,12 +4,11 @@
 
 #include "cpu/exc.h"
 #include "cpu/mmu.h"
+#include "cpu/page_set.h"
 
-#define PCID_COUNT       4096
-#define TAG_MASK         0xfffu
-#define PAGE_CACHE_SIZE  512
-#define LARGE_FILTER_LEN 64
-#define CODE_FILTER_LEN  64
+#define PCID_COUNT      4096
+#define TAG_MASK        0xfffu
+#define PAGE_CACHE_SIZE 512
 
 struct page_cache_entry {
     u64 page; /* guest-physical page address, ~0 if empty */
@@ -32,8 +31,8 @@ struct ram_run {
  * Global pages. An entry filled from a global translation also has global[slot] = global_epoch. After the tag
  * has changed, a miss re-tags such an entry instead of walking.
  *
- * Large pages. They are entered as 4 KiB fragments. A bit of the 2 MiB filter (hashed by the region's number)
- * says that a 2 MiB region may have fragments of a page larger than 4 KiB, one of the 1 GiB filter likewise.
+ * Large pages. They are entered as 4 KiB fragments. `large` has the 2 MiB regions that may have fragments of
+ * a page larger than 4 KiB, and the 1 GiB regions that may have fragments of a 1 GiB page (large_number).
  */
 struct mmu {
     u32 tag_last; /* the last tag handed out */
@@ -42,11 +41,9 @@ struct mmu {
     u16 pcid_tag[PCID_COUNT];
     u32 global_epoch; /* never 0 */
     u32 global[MMU_INDEX_COUNT - 1][TLB_ENTRIES];
-    u64 large_2m[LARGE_FILTER_LEN];
-    u64 large_1g;
-    u64 code_filter[CODE_FILTER_LEN]; /* pages that an engine remembers, hashed: INVLPG of others is not told
-                                       */
-    u64 a20;                          /* mask of physical addresses */
+    struct page_set large;
+    struct page_set code; /* pages that an engine remembers: INVLPG of others is not told */
+    u64 a20;              /* mask of physical addresses */
     /* What is known of the memory map, until it changes: the largest RAM seen below and above 4 GiB, other
      * pages. */
     struct ram_run run[2];

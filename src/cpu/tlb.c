@@ -44,20 +44,25 @@ static void forget_globals(struct mmu *mmu)
 static void forget_code(struct vcpu *v)
 {
     v->code_epoch++;
-    memset(v->mmu->code_filter, 0, sizeof v->mmu->code_filter);
+    page_set_clear(&v->mmu->code);
 }
 
-static u64 *code_filter(struct mmu *mmu, u64 lin, u64 *bit)
+/* Page numbers are of 36 bits: linear addresses are canonical. */
+static u64 code_number(u64 lin)
 {
-    u64 hash = (lin >> PAGE_SHIFT) * 0x9e3779b97f4a7c15ull >> 52;
-    *bit = BIT(hash & 63);
-    return &mmu->code_filter[hash >> 6 & (CODE_FILTER_LEN - 1)];
+    return bits_get(lin, 47, PAGE_SHIFT);
+}
+
+/* Of a region of `large` (struct walk), for the one set that has both kinds. */
+static u64 large_number(u64 lin, unsigned large)
+{
+    unsigned shift = large == 2 ? 30 : 21;
+    return bits_get(lin, 47, shift) << 1 | (large == 2);
 }
 
 bool mmu_code_remember(struct vcpu *v, u64 lin)
 {
-    u64 bit, *word = code_filter(v->mmu, lin, &bit);
-    *word |= bit;
+    page_set_add(&v->mmu->code, code_number(lin));
     return v->mmu->global[v->cpl == 3 ? MMU_USER : MMU_KERNEL][lin >> PAGE_SHIFT & (TLB_ENTRIES - 1)] ==
            v->mmu->global_epoch;
 }
@@ -69,8 +74,7 @@ static void tag_renew(struct vcpu *v)
     if (mmu->tag_last == TAG_MASK) {
         memset(v->tlb, 0, (MMU_INDEX_COUNT - 1) * sizeof *v->tlb);
         memset(mmu->global, 0, sizeof mmu->global);
-        memset(mmu->large_2m, 0, sizeof mmu->large_2m);
-        mmu->large_1g = 0;
+        page_set_clear(&mmu->large);
         forget_pcids(mmu);
         forget_code(v);
         mmu->tag_last = 0;
@@ -86,8 +90,7 @@ void mmu_flush_all(struct vcpu *v)
     forget_pcids(v->mmu);
     forget_globals(v->mmu);
     forget_code(v);
-    memset(v->mmu->large_2m, 0, sizeof v->mmu->large_2m);
-    v->mmu->large_1g = 0;
+    page_set_clear(&v->mmu->large);
     mmu_format_update(v);
     tag_renew(v);
     log_trace(v->vm->log, TRACE_MMU, "cpu%u: flush all", v->index);
@@ -117,18 +120,6 @@ void mmu_map_changed(struct vcpu *v)
     mmu_flush_all(v);
 }
 
-static u64 *filter_2m(struct mmu *mmu, u64 lin, u64 *bit)
-{
-    u64 hash = (lin >> 21) * 0x9e3779b97f4a7c15ull >> 52;
-    *bit = BIT(hash & 63);
-    return &mmu->large_2m[hash >> 6 & (LARGE_FILTER_LEN - 1)];
-}
-
-static u64 filter_1g_bit(u64 lin)
-{
-    return BIT((lin >> 30) * 0x9e3779b97f4a7c15ull >> 58);
-}
-
 static void slots_kill(struct vcpu *v, unsigned first, unsigned count)
 {
     for (unsigned i = 0; i < MMU_INDEX_COUNT - 1; i++) {
@@ -140,19 +131,17 @@ static void slots_kill(struct vcpu *v, unsigned first, unsigned count)
 /* Every translation of `lin`, of whatever PCID: more than asked for does no harm. */
 static void kill_page(struct vcpu *v, u64 lin)
 {
-    u64 bit;
-    u64 *word = filter_2m(v->mmu, lin, &bit);
-    if (v->mmu->large_1g & filter_1g_bit(lin)) {
+    const struct page_set *large = &v->mmu->large;
+    if (page_set_has(large, large_number(lin, 2))) {
         mmu_flush_all(v); /* its fragments may be in any slot */
-    } else if (*word & bit) {
+    } else if (page_set_has(large, large_number(lin, 1))) {
         /* A 4 MiB page is two 2 MiB regions, 1024 consecutive slots. */
         unsigned first = (lin >> PAGE_SHIFT) & (TLB_ENTRIES - 1) & ~1023u;
         slots_kill(v, first, 1024);
         forget_code(v);
     } else {
         slots_kill(v, lin >> PAGE_SHIFT & (TLB_ENTRIES - 1), 1);
-        word = code_filter(v->mmu, lin, &bit);
-        if (*word & bit)
+        if (page_set_has(&v->mmu->code, code_number(lin)))
             forget_code(v);
     }
 }
@@ -233,11 +222,9 @@ void tlb_fill(struct vcpu *v, u64 lin, unsigned index, enum mmu_access access, c
         mmu->global[index][lin >> PAGE_SHIFT & (TLB_ENTRIES - 1)] = 0;
     if (w->large) {
         /* A 4 MiB page covers two regions. */
-        u64 bit, *word = filter_2m(mmu, lin, &bit);
-        *word |= bit;
-        word = filter_2m(mmu, lin ^ MIB(2), &bit);
-        *word |= bit;
+        page_set_add(&mmu->large, large_number(lin, 1));
+        page_set_add(&mmu->large, large_number(lin ^ MIB(2), 1));
         if (w->large == 2)
-            mmu->large_1g |= filter_1g_bit(lin);
+            page_set_add(&mmu->large, large_number(lin, 2));
     }
 }

@@ -126,16 +126,26 @@ struct dtable {
 struct fpu {
     _Alignas(64) u8 zmm[32][64]; /* xmm/ymm/zmm, full width */
     u64 k[8];
-    /* x87/MMX: `st` is indexed by *stack* order as in FXSAVE (st[0] = ST(0)); 10 bytes used of 16. */
-    u8 st[8][16];
+    /* x87/MMX as an FXSAVE image (64 bytes aligned), which engines have the host load and store. Those of its
+     * fields that begin with host_ are the host's affair: scratch, but for MXCSR, which is always 1F80h. */
     u16 fcw, fsw;
     u8 ftw; /* abridged: bit per physical register, 1 = not empty */
+    u8 host_zero;
+    u16 host_fop;
+    u64 host_fip, host_fdp;
+    u32 host_mxcsr, host_mxcsr_mask;
+    u8 st[8][16]; /* in *stack* order (st[0] = ST(0)); 10 bytes used of 16 */
+    u8 host_rest[352];
     u16 fop, fcs, fds;
     u64 fip, fdp;
     u32 mxcsr;
     u32 pkru;
     u64 xinuse; /* XINUSE: components not in their initial state may be set; a clear bit means initial */
 };
+#define FPU_IMAGE offsetof(struct fpu, fcw)
+_Static_assert(FPU_IMAGE % 64 == 0 && offsetof(struct fpu, st) == FPU_IMAGE + 32 &&
+                   offsetof(struct fpu, fop) == FPU_IMAGE + 512,
+               "FXSAVE image");
 
 enum vcpu_event {
     EVENT_INTR = BIT(0), /* level: the local APIC has an interrupt due */

@@ -62,6 +62,7 @@ static void fpu_power_on(struct fpu *fpu)
         .fcw = 0x40,
         .ftw = 0xff, /* FTW = 5555h: all registers hold +0 */
         .mxcsr = 0x1f80,
+        .host_mxcsr = 0x1f80,
         .xinuse = 1,
     };
 }

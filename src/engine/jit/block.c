@@ -1,6 +1,7 @@
 /* Building a block: which instructions, which flags are live where, the code, the trace. */
 #include "base/log.h"
 #include "engine/jit/lower_system.h"
+#include "engine/jit/lower_vector.h"
 #include "mem/mem.h"
 
 /* Is the instruction the interpreter's and the last of its block: what may change the mode, the mapping, the
@@ -82,6 +83,7 @@ static void lower_poll(struct translation *t)
 static unsigned lower_steps(struct translation *t, unsigned i)
 {
     unsigned count = 1;
+    x87_flush(t);
     t->ended = ends_block(&t->insn[i]);
     while (!t->ended && i + count < t->count && !lower_find(t, i + count) && !ends_block(&t->insn[i + count]))
         count++;
@@ -95,6 +97,8 @@ static unsigned lower_some(struct translation *t, unsigned i)
 {
     lower_fn lower = lower_find(t, i);
     unsigned tails = t->tails;
+    if (lower != lower_x87)
+        x87_flush(t);
     if (!lower || !lower(t, i))
         return lower_steps(t, i);
     tails_resume(t, tails, i);
@@ -106,6 +110,7 @@ static void lower_block(struct translation *t)
     lower_poll(t);
     for (unsigned i = 0; i < t->count && !t->ended && !t->e.overrun;)
         i += lower_some(t, i);
+    x87_flush(t);
     if (!t->ended)
         lower_goto(t, t->rip[t->count]);
     tails_emit(t);
@@ -159,11 +164,12 @@ struct block *block_translate(struct jit *j, const u8 *hva, unsigned mode)
     const u8 *start = t.e.p;
     t.b = cache_block(j);
     t.b->rip = j->v->rip;
-    t.b->mode = (u8)mode;
+    t.b->mode = (u16)mode;
     t.code32 = mode & MODE_32;
     t.link = &j->link[j->link_count];
     t.groups = 0;
-    t.vectors = t.avx = false;
+    t.vectors = t.avx = t.x87 = false;
+    t.x87_insn = t.x87_data = 0;
     t.b->hva = hva;
     if (!translate(&t, hva)) {
         cache_unblock(j, t.b);

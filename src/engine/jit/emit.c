@@ -210,6 +210,8 @@ bool emit_can_recode(const struct insn *insn)
                 return false;
             break;
         case OPND_IMM:
+        case OPND_ST:
+        case OPND_MMX:
             break;
         case OPND_VEC:
             if (o->reg > 15)

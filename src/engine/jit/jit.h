@@ -73,6 +73,11 @@ enum jit_word {
     WORD_SSE_USED, /* 1: to be noted in XINUSE */
     WORD_AVX_USED,
     WORD_SELF, /* the vCPU's address: code has no vCPU's own addresses in it */
+    WORD_X87_OFF, /* 0: the x87 state is the host's */
+    WORD_HOST_FCW,
+    WORD_X87_USED,
+    WORD_X87_NOTE, /* FOP of the last x87 instruction | X87_NOTED, or 0: none since the last look */
+    WORD_X87_SEG,  /* segment register of the last operand + 1, or 0 */
     WORD_COUNT,
 };
 _Static_assert(WORD_COUNT <= ARRAY_LEN(((struct vcpu *)0)->engine_words), "engine_words");
@@ -94,7 +99,10 @@ enum jit_mode {
     MODE_SSE = BIT(5), /* SSE is enabled and cannot raise; AVX too */
     MODE_AVX = BIT(6),
     MODE_PLAIN = BIT(7), /* of a block only: its accesses are checked one by one (group.c) */
+    MODE_X87 = BIT(8),   /* x87 and MMX are enabled and cannot raise */
+    MODE_AVX512 = BIT(9),
 };
+#define X87_NOTED         BIT(16)
 #define AT_WORD(w)        ((u32)offsetof(struct vcpu, engine_words) + 8u * (w))
 #define AT_GPR(r)         ((u32)offsetof(struct vcpu, gpr) + 8u * (r))
 #define AT_RIP            ((u32)offsetof(struct vcpu, rip))
@@ -142,7 +150,7 @@ struct block {
     struct block *next_page; /* in the page's */
     struct link *incoming;   /* from other pages */
     u16 len;                 /* bytes of guest code */
-    u8 mode;                 /* enum jit_mode */
+    u16 mode;                /* enum jit_mode */
 };
 
 /* What indirect jumps find without help: direct-mapped by RIP. */
@@ -157,7 +165,7 @@ struct jit_jump {
 
 struct jit_thunks {
     const u8 *enter, *exit, *exit_t0, *exit_zero, *link, *step, *step_end, *fill, *lookup, *vectors_load,
-        *vectors_store;
+        *vectors_store, *x87_load, *x87_store;
 };
 
 #define BUCKET_BITS 15
@@ -166,9 +174,9 @@ struct jit_thunks {
 struct jit {
     struct vcpu *v;
     struct jit_vm *vm;
-    u8 mode; /* now: enum jit_mode; valid if translatable */
+    u16 mode; /* now: enum jit_mode; valid if translatable */
     bool translatable;
-    u8 ring_mode[2]; /* of the returns that are noted: supervisor's, user's */
+    u16 ring_mode[2]; /* of the returns that are noted: supervisor's, user's */
     /* Code memory. */
     int fd;
     u8 *rw, *rx;

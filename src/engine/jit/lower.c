@@ -72,5 +72,7 @@ lower_fn lower_find(const struct translation *t, unsigned i)
         return NULL;
     if (!table[insn->id] && vector_is_native(insn, t->b->mode))
         return lower_vector;
+    if (!table[insn->id] && x87_is_native(insn, t->b->mode))
+        return lower_x87;
     return table[insn->id];
 }

@@ -40,6 +40,7 @@ struct tail {
     u8 index;
     u8 groups;        /* TAIL_STEP: to be checked again before going on, bit per group */
     bool flags_saved; /* in WORD_FLAGS */
+    u8 x87_insn, x87_data; /* as in struct translation: to be noted */
 };
 
 /* group.c: which accesses share a check. */
@@ -77,6 +78,8 @@ struct translation {
     bool code32;
     bool vectors; /* the code so far has loaded the vector registers; has noted that AVX is in use */
     bool avx;
+    bool x87;              /* has loaded the x87 state */
+    u8 x87_insn, x87_data; /* x87 instructions whose FIP, FOP, and FDP have not been noted: index + 1, or 0 */
     bool ended; /* the last instruction has left the block */
     struct tail tail[TAIL_MAX];
 };

@@ -1,5 +1,5 @@
 /* Guest memory: addresses, the soft TLB's inline check, and the tails of accesses that miss. */
-#include "engine/jit/lower.h"
+#include "engine/jit/lower_vector.h"
 
 struct address address_of(const struct translation *t, unsigned i)
 {
@@ -261,8 +261,12 @@ void tail_add(struct translation *t, u8 *site, enum tail_kind kind, unsigned ind
         t->e.overrun = true;
         return;
     }
-    t->tail[t->tails++] =
-        (struct tail){.site = site, .kind = kind, .index = (u8)index, .flags_saved = flags_saved};
+    t->tail[t->tails++] = (struct tail){.site = site,
+                                        .kind = kind,
+                                        .index = (u8)index,
+                                        .flags_saved = flags_saved,
+                                        .x87_insn = t->x87_insn,
+                                        .x87_data = t->x87_data};
 }
 
 void tails_resume(struct translation *t, unsigned first, unsigned i)
@@ -331,6 +335,7 @@ static void tail_emit(struct translation *t, const struct tail *tail)
     struct link *link = &t->link[tail->index];
     if (tail->retry)
         tail_fill(t, tail);
+    x87_note(t, tail->x87_insn, tail->x87_data);
     if (tail->flags_saved)
         lower_flags_restore(t);
     switch ((enum tail_kind)tail->kind) {

@@ -48,7 +48,7 @@ static bool demands_alignment(const struct insn *insn, unsigned size)
 }
 
 /* The registers are loaded, by a tail if need be. */
-static void ensure_loaded(struct translation *t, unsigned i)
+void vectors_ensure(struct translation *t, unsigned i)
 {
     struct emitter *e = &t->e;
     if (t->vectors)
@@ -84,60 +84,8 @@ bool lower_vector(struct translation *t, unsigned i)
         return false;
     if (m && (!m->access || m->size > 32 || (m->size & (m->size - 1))))
         return false;
-    ensure_loaded(t, i);
+    vectors_ensure(t, i);
     if (insn->encoding == ENC_VEX)
         note_avx(t);
     return lower_aligned(t, i, m && demands_alignment(insn, m->size) ? m->size : 1);
-}
-
-/* `opcode reg, gs:[offset]` for MOVAPS of the model's width. */
-static void emit_move(struct emitter *e, unsigned bytes, unsigned reg, bool store)
-{
-    emit_u8(e, 0x65);
-    if (bytes == 64) {
-        emit_u8(e, 0x62);
-        emit_u8(e, reg < 8 ? 0xf1 : 0x71);
-        EMIT(e, "\x7c\x48");
-    } else if (bytes == 32) {
-        emit_u8(e, 0xc5);
-        emit_u8(e, reg < 8 ? 0xfc : 0x7c);
-    } else {
-        if (reg >= 8)
-            emit_u8(e, 0x44);
-        emit_u8(e, 0x0f);
-    }
-    emit_u8(e, store ? 0x29 : 0x28);
-    emit_u8(e, (reg & 7) << 3 | 4);
-    emit_u8(e, 0x25);
-    emit_u32(e, (u32)offsetof(struct vcpu, fpu.zmm) + 64 * reg);
-}
-
-static void emit_mxcsr(struct emitter *e, unsigned op, u32 offset)
-{
-    EMIT(e, "\x65\x0f\xae");
-    emit_u8(e, op << 3 | 4);
-    emit_u8(e, 0x25);
-    emit_u32(e, offset);
-}
-
-#define AT_MXCSR ((u32)offsetof(struct vcpu, fpu.mxcsr))
-
-void vectors_emit_thunks(struct jit *j, struct emitter *e, unsigned bytes)
-{
-    j->thunk.vectors_load = emit_here(e);
-    for (unsigned i = 0; i < 16; i++)
-        emit_move(e, bytes, i, false);
-    emit_mxcsr(e, 2, AT_MXCSR);
-    emit_gs_store_imm(e, AT_WORD(WORD_SSE_USED), 1);
-    emit_gs_store_imm(e, AT_WORD(WORD_VECTOR_OFF), 0);
-    EMIT(e, "\xc3");
-    j->thunk.vectors_store = emit_here(e);
-    for (unsigned i = 0; i < 16; i++)
-        emit_move(e, bytes, i, true);
-    if (bytes > 16)
-        EMIT(e, "\xc5\xf8\x77"); /* vzeroupper */
-    emit_mxcsr(e, 3, AT_MXCSR);
-    emit_mxcsr(e, 2, AT_WORD(WORD_HOST_MXCSR));
-    emit_gs_store_imm(e, AT_WORD(WORD_VECTOR_OFF), 1);
-    EMIT(e, "\xc3");
 }

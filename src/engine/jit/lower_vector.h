@@ -4,12 +4,32 @@
 
 #include "engine/jit/lower.h"
 
+#define AT_FIP ((u32)offsetof(struct vcpu, fpu.fip))
+#define AT_FDP ((u32)offsetof(struct vcpu, fpu.fdp))
+
 /* Can lower_vector have this, in this mode? */
 bool vector_is_native(const struct insn *insn, unsigned mode);
 bool lower_vector(struct translation *t, unsigned i);
 
+/* lower_x87.c: likewise of x87 and MMX instructions. */
+bool x87_is_native(const struct insn *insn, unsigned mode);
+bool lower_x87(struct translation *t, unsigned i);
+/* Emits the note of the last x87 instruction and the last one with an operand: index + 1, or 0. Keeps the
+ * flags; uses T0, T1. */
+void x87_note(struct translation *t, unsigned insn, unsigned data);
+/* Likewise what has not been noted yet: before all but x87 instructions, and where the block ends. */
+void x87_flush(struct translation *t);
+
+/* From here on the vector registers are the host's. */
+void vectors_ensure(struct translation *t, unsigned i);
+
+/* lower_state.c: fldcw gs:[offset]. */
+void emit_fldcw(struct emitter *e, u32 offset);
+
 /* thunk.vectors_load, vectors_store: called, they change no general register and no flag. `bytes`: width of
  * the model's registers. */
 void vectors_emit_thunks(struct jit *j, struct emitter *e, unsigned bytes);
+/* thunk.x87_load, x87_store, likewise; load changes RCX. For store the vectors must not be the host's. */
+void x87_emit_thunks(struct jit *j, struct emitter *e);
 
 #endif

@@ -77,9 +77,31 @@ static unsigned vector_mode(const struct vcpu *v)
     return MODE_SSE | (avx ? MODE_AVX : 0);
 }
 
-/* Translated code has used vector registers. */
+/* x87: all exceptions masked, so that none is pending. */
+static unsigned x87_mode(const struct vcpu *v)
+{
+    return !(v->cr0 & (CR0_EM | CR0_TS)) && (~v->fpu.fcw & 0x3f) == 0 && !(v->fpu.fsw & 0x80) ? MODE_X87 : 0;
+}
+
+/* What translated code leaves to be completed: the selectors of its last x87 instruction. */
+static void note_x87(struct vcpu *v)
+{
+    u64 *w = v->engine_words;
+    v->fpu.xinuse |= BIT(XSTATE_X87);
+    if (w[WORD_X87_NOTE]) {
+        v->fpu.fop = w[WORD_X87_NOTE] & 0x7ff;
+        v->fpu.fcs = v->seg[CS].selector;
+    }
+    if (w[WORD_X87_SEG])
+        v->fpu.fds = v->seg[w[WORD_X87_SEG] - 1].selector;
+    w[WORD_X87_USED] = w[WORD_X87_NOTE] = w[WORD_X87_SEG] = 0;
+}
+
+/* Translated code has used vector registers or the x87 state. */
 static void note_vectors(struct vcpu *v)
 {
+    if (unlikely(v->engine_words[WORD_X87_USED]))
+        note_x87(v);
     if (likely(!v->engine_words[WORD_SSE_USED]))
         return;
     v->fpu.xinuse |= BIT(XSTATE_SSE) | (v->engine_words[WORD_AVX_USED] ? BIT(XSTATE_AVX) : 0);
@@ -92,9 +114,9 @@ void jit_update_words(struct vcpu *v)
     j->translatable = is_translatable(v);
     if (!j->translatable)
         return;
-    j->mode = (u8)((v->code64 ? 0 : update_segments(v)) | (v->cpl == 3 ? MODE_USER : 0) | vector_mode(v));
+    j->mode = (u16)((v->code64 ? 0 : update_segments(v)) | (v->cpl == 3 ? MODE_USER : 0) | vector_mode(v) | x87_mode(v));
     /* What a CALL has noted is code of its mode. */
-    u8 *ring_mode = &j->ring_mode[!!(j->mode & MODE_USER)];
+    u16 *ring_mode = &j->ring_mode[!!(j->mode & MODE_USER)];
     if (unlikely(*ring_mode != j->mode))
         cache_forget_returns(j);
     *ring_mode = j->mode;
@@ -336,6 +358,8 @@ static void words_init(struct vcpu *v, const struct jit *j)
     v->engine_words[WORD_JUMPS] = (u64)(uintptr_t)j->jump;
     v->engine_words[WORD_VECTOR_OFF] = 1;
     v->engine_words[WORD_HOST_MXCSR] = 0x1f80;
+    v->engine_words[WORD_X87_OFF] = 1;
+    v->engine_words[WORD_HOST_FCW] = 0x37f;
 }
 
 /* Of one vCPU. */

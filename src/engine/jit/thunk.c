@@ -25,12 +25,19 @@ static void emit_spill(struct emitter *e)
 }
 
 /* cmp dword gs:[...], 1; je over; call */
-static void emit_vectors_store(struct jit *j, struct emitter *e)
+static void emit_call_if_loaded(struct emitter *e, enum jit_word off, const u8 *store)
 {
     EMIT(e, "\x65\x83\x3c\x25");
-    emit_u32(e, AT_WORD(WORD_VECTOR_OFF));
+    emit_u32(e, AT_WORD(off));
     EMIT(e, "\x01\x74\x05");
-    emit_jump_to(e, 0xe8, j->thunk.vectors_store);
+    emit_jump_to(e, 0xe8, store);
+}
+
+/* The vector registers and the x87 state are in memory: before C code that may use them. */
+static void emit_state_store(struct jit *j, struct emitter *e)
+{
+    emit_call_if_loaded(e, WORD_VECTOR_OFF, j->thunk.vectors_store);
+    emit_call_if_loaded(e, WORD_X87_OFF, j->thunk.x87_store);
 }
 
 static void emit_reload(struct emitter *e)
@@ -73,7 +80,7 @@ static void emit_exits(struct jit *j, struct emitter *e)
     emit_aim(over, e->to_exec, emit_here(e));
     j->thunk.exit = emit_here(e); /* v->rip is set */
     emit_spill(e);
-    emit_vectors_store(j, e);
+    emit_state_store(j, e);
 }
 
 /* Called; T0: STEP_WHAT, v->rip is the instruction's. Returns if the next one follows. */
@@ -82,20 +89,24 @@ static void emit_step(struct jit *j, struct emitter *e, const u8 *leave)
     j->thunk.step = emit_here(e);
     emit_spill(e);
     emit_gs_load(e, RBX, AT_WORD(WORD_VECTOR_OFF));
-    emit_vectors_store(j, e);
+    emit_gs_load(e, RBP, AT_WORD(WORD_X87_OFF));
+    emit_state_store(j, e);
     EMIT(e, "\x48\x83\xec\x08\x44\x89\xd6"); /* sub rsp, 8; mov esi, r10d */
     emit_gs_load(e, RDI, AT_WORD(WORD_SELF));
     emit_mov_imm(e, RAX, (u64)(uintptr_t)jit_step);
     EMIT(e, "\xff\xd0\x48\x83\xc4\x08\x84\xc0\x75\x09"); /* call rax; add rsp, 8; test al, al; jnz +9 */
     EMIT(e, "\x48\x83\xc4\x08");                         /* add rsp, 8 */
     emit_jump_to(e, 0xe9, leave);
+    EMIT(e, "\x85\xed\x75\x05"); /* test ebp, ebp; jnz +5 */
+    emit_jump_to(e, 0xe8, j->thunk.x87_load);
     EMIT(e, "\x85\xdb\x75\x05"); /* test ebx, ebx; jnz +5 */
     emit_jump_to(e, 0xe8, j->thunk.vectors_load);
     emit_reload(e);
     EMIT(e, "\xc3");
 }
 
-/* Called; T0: linear address, T1: how (jit_fill). Returns with ZF clear if it is to be tried again. */
+/* Called; T0: linear address, T1: how (jit_fill), which does not touch the x87 state. Returns with ZF clear
+ * if it is to be tried again. */
 static void emit_fill(struct jit *j, struct emitter *e)
 {
     j->thunk.fill = emit_here(e);
@@ -117,7 +128,7 @@ static void emit_step_end(struct jit *j, struct emitter *e, const u8 *leave)
 {
     j->thunk.step_end = emit_here(e);
     emit_spill(e);
-    emit_vectors_store(j, e);
+    emit_state_store(j, e);
     EMIT(e, "\x44\x89\xd6"); /* mov esi, r10d */
     emit_gs_load(e, RDI, AT_WORD(WORD_SELF));
     emit_mov_imm(e, RAX, (u64)(uintptr_t)jit_step_end);
@@ -192,6 +203,7 @@ static void emit_lookup(struct jit *j, struct emitter *e)
 void thunks_emit(struct jit *j, struct emitter *e)
 {
     vectors_emit_thunks(j, e, j->v->native->vector_bytes);
+    x87_emit_thunks(j, e);
     emit_enter(j, e);
     emit_exits(j, e);
     const u8 *leave = emit_leave(e);

@@ -66,13 +66,17 @@ $(OUT)/tests/%: $(OUT)/obj/tests/unit/%.o $(LIB)
 	@echo "  LD    $@"
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) $(LIBS_TEST_$*)
 
-# Benchmarks: one file bench/NAME.c each, bench/README.md says what they measured. make bench-interp
+# Benchmarks: one file bench/NAME.c each, bench/README.md says what they measured. make bench: the guest's rows,
+# natively, under QEMU and under ring3; BENCH= is what bench/suite is told besides
 $(OUT)/bench/%: $(OUT)/obj/bench/%.o $(LIB)
 	@mkdir -p $(@D)
 	@echo "  LD    $@"
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 
-.PHONY: bench-interp
+.PHONY: bench bench-interp
+bench: $(OUT)/ring3
+	$(Q)bench/suite --ring3 $< $(BENCH)
+
 bench-interp: $(OUT)/bench/interp
 	@$<
 

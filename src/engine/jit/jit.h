@@ -164,7 +164,7 @@ struct jit_jump {
 };
 
 struct jit_thunks {
-    const u8 *enter, *exit, *exit_t0, *exit_zero, *link, *step, *step_end, *fill, *lookup, *vectors_load,
+    const u8 *enter, *exit, *exit_t0, *exit_zero, *link, *step, *step_end, *fill, *lookup, *call, *call_end, *vectors_load,
         *vectors_store, *x87_load, *x87_store;
 };
 
@@ -255,6 +255,10 @@ bool jit_step(struct vcpu *v, u32 what);
 bool jit_fill(struct vcpu *v, u64 lin, u32 how);
 /* As jit_step; the code to go on at, or NULL: leave. */
 const u8 *jit_step_end(struct vcpu *v, u32 what);
+/* The same by calling the instruction's handler, without the interpreter's fetch; may raise. _end: the next one is
+ * at v->rip. */
+bool jit_call(struct vcpu *v, const struct insn *insn);
+bool jit_call_end(struct vcpu *v, const struct insn *insn);
 /* Makes translated code leave at its next poll. Any thread. */
 void jit_stop(struct vcpu *v);
 /* host.c: makes gs:0 the vCPU, on this thread; can the engine work here? */

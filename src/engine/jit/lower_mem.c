@@ -394,6 +394,9 @@ static void tail_emit(struct translation *t, const struct tail *tail)
         lower_set_rip(t, t->rip[tail->index]);
         emit_jump_to(e, 0xe9, t->j->thunk.exit);
         break;
+    case TAIL_INSN:
+        emit_bytes(e, &t->insn[tail->index], sizeof t->insn[0]);
+        break;
     case TAIL_LINK_SITE:
     case TAIL_RETURN:
         link->site = emit_branch(e, 0xe9);
@@ -407,6 +410,8 @@ static void tail_emit(struct translation *t, const struct tail *tail)
 void tails_emit(struct translation *t)
 {
     for (unsigned i = 0; i < t->tails && !t->e.overrun; i++) {
+        while (t->tail[i].kind == TAIL_INSN && (uintptr_t)t->e.p % _Alignof(struct insn) && !t->e.overrun)
+            emit_u8(&t->e, 0xcc);
         emit_aim(t->tail[i].site, t->e.to_exec, emit_here(&t->e));
         tail_emit(t, &t->tail[i]);
     }

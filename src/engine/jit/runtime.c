@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include "cpu/ctrl.h"
 #include "cpu/xstate.h"
-#include "engine/interp/interp.h"
+#include "engine/interp/dispatch.h"
 #include "engine/jit/jit.h"
 #include "engine/jit/track.h"
 
@@ -114,7 +114,8 @@ void jit_update_words(struct vcpu *v)
     j->translatable = is_translatable(v);
     if (!j->translatable)
         return;
-    j->mode = (u16)((v->code64 ? 0 : update_segments(v)) | (v->cpl == 3 ? MODE_USER : 0) | vector_mode(v) | x87_mode(v));
+    j->mode = (u16)((v->code64 ? 0 : update_segments(v)) | (v->cpl == 3 ? MODE_USER : 0) | vector_mode(v) |
+                    x87_mode(v));
     /* What a CALL has noted is code of its mode. */
     u16 *ring_mode = &j->ring_mode[!!(j->mode & MODE_USER)];
     if (unlikely(*ring_mode != j->mode))
@@ -175,6 +176,38 @@ bool jit_step(struct vcpu *v, u32 what)
     u64 next = v->rip + (what & 0xfff);
     unsigned mode = j->mode;
     return step_inside(v, what) && v->rip == next && j->mode == mode;
+}
+
+static void call_handler(struct vcpu *v, const struct insn *insn)
+{
+    const struct dispatch *d = &interp_dispatch[insn->id];
+    struct jit *j = v->engine;
+    u64 next = (v->rip + insn->len) & v->rip_mask;
+    j->fallback[insn->id]++;
+    note_vectors(v);
+    if ((insn->info->attrs & ATTR_PRIVILEGED) && v->cpl != 0 && !(d->kind & KIND_OWN_CPL))
+        cpu_raise_gp0(v);
+    d->handler(v, insn);
+    if (!(d->kind & KIND_FLOW))
+        v->rip = next;
+    v->instructions++;
+    jit_update_words(v);
+}
+
+bool jit_call(struct vcpu *v, const struct insn *insn)
+{
+    const struct jit *j = v->engine;
+    u64 next = (v->rip + insn->len) & v->rip_mask;
+    unsigned mode = j->mode;
+    call_handler(v, insn);
+    return !is_stopped(v) && !attention(v) && j->translatable && v->rip == next && j->mode == mode;
+}
+
+bool jit_call_end(struct vcpu *v, const struct insn *insn)
+{
+    const struct jit *j = v->engine;
+    call_handler(v, insn);
+    return !attention(v) && j->translatable;
 }
 
 bool jit_fill(struct vcpu *v, u64 lin, u32 how)

@@ -83,17 +83,18 @@ static void emit_exits(struct jit *j, struct emitter *e)
     emit_state_store(j, e);
 }
 
-/* Called; T0: STEP_WHAT, v->rip is the instruction's. Returns if the next one follows. */
-static void emit_step(struct jit *j, struct emitter *e, const u8 *leave)
+/* Called; T0: the second argument of `fn` (jit_step, jit_call), v->rip is the instruction's. Returns if the
+ * next one follows. */
+static const u8 *emit_inside(struct jit *j, struct emitter *e, u64 fn, const u8 *leave)
 {
-    j->thunk.step = emit_here(e);
+    const u8 *at = emit_here(e);
     emit_spill(e);
     emit_gs_load(e, RBX, AT_WORD(WORD_VECTOR_OFF));
     emit_gs_load(e, RBP, AT_WORD(WORD_X87_OFF));
     emit_state_store(j, e);
-    EMIT(e, "\x48\x83\xec\x08\x44\x89\xd6"); /* sub rsp, 8; mov esi, r10d */
+    EMIT(e, "\x48\x83\xec\x08\x4c\x89\xd6"); /* sub rsp, 8; mov rsi, r10 */
     emit_gs_load(e, RDI, AT_WORD(WORD_SELF));
-    emit_mov_imm(e, RAX, (u64)(uintptr_t)jit_step);
+    emit_mov_imm(e, RAX, fn);
     EMIT(e, "\xff\xd0\x48\x83\xc4\x08\x84\xc0\x75\x09"); /* call rax; add rsp, 8; test al, al; jnz +9 */
     EMIT(e, "\x48\x83\xc4\x08");                         /* add rsp, 8 */
     emit_jump_to(e, 0xe9, leave);
@@ -103,6 +104,7 @@ static void emit_step(struct jit *j, struct emitter *e, const u8 *leave)
     emit_jump_to(e, 0xe8, j->thunk.vectors_load);
     emit_reload(e);
     EMIT(e, "\xc3");
+    return at;
 }
 
 /* Called; T0: linear address, T1: how (jit_fill), which does not touch the x87 state. Returns with ZF clear
@@ -137,6 +139,25 @@ static void emit_step_end(struct jit *j, struct emitter *e, const u8 *leave)
     emit_gs_store(e, RAX, AT_WORD(WORD_ENTRY));
     emit_reload(e);
     emit_gs(e, 0xff, 4, AT_WORD(WORD_ENTRY), false); /* jmp gs:[...] */
+}
+
+/* Jumped to; T0: the second argument of `fn` (jit_call_end), v->rip is the instruction's. Goes on at v->rip.
+ */
+static void emit_call_end(struct jit *j, struct emitter *e, const u8 *leave)
+{
+    j->thunk.call_end = emit_here(e);
+    emit_spill(e);
+    emit_state_store(j, e);
+    EMIT(e, "\x4c\x89\xd6"); /* mov rsi, r10 */
+    emit_gs_load(e, RDI, AT_WORD(WORD_SELF));
+    emit_mov_imm(e, RAX, (u64)(uintptr_t)jit_call_end);
+    EMIT(e, "\xff\xd0\x84\xc0"); /* call rax; test al, al */
+    emit_jump_to(e, 0x0f84, leave);
+    emit_reload(e);
+    emit_gs_load(e, T0, AT_RIP);
+    EMIT(e, "\x4d\x89\xd3"); /* mov r11, r10: what is no address faults at the target */
+    emit_jump_to(e, 0xe8, j->thunk.lookup);
+    EMIT(e, "\x41\xff\xe3"); /* jmp r11 */
 }
 
 static void emit_lookup_end(struct emitter *e)
@@ -207,8 +228,10 @@ void thunks_emit(struct jit *j, struct emitter *e)
     emit_enter(j, e);
     emit_exits(j, e);
     const u8 *leave = emit_leave(e);
-    emit_step(j, e, leave);
+    j->thunk.step = emit_inside(j, e, (u64)(uintptr_t)jit_step, leave);
+    j->thunk.call = emit_inside(j, e, (u64)(uintptr_t)jit_call, leave);
     emit_step_end(j, e, leave);
     emit_fill(j, e);
     emit_lookup(j, e);
+    emit_call_end(j, e, leave);
 }

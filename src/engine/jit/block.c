@@ -39,24 +39,6 @@ static void read_block(struct translation *t, const u8 *hva)
     }
 }
 
-/* Going backwards: what the rest of the block needs of the arithmetic flags. At its end, and for the
- * interpreter, all. */
-static void find_live_flags(struct translation *t)
-{
-    u32 live = FLAGS_ARITH;
-    t->live[t->count] = live;
-    for (unsigned i = t->count; i-- > 0;) {
-        const struct insn_info *info = t->insn[i].info;
-        if (lower_find(t, i))
-            live = (live & ~(info->flags_write & ~info->flags_undef)) | (info->flags_read & FLAGS_ARITH);
-        else
-            live = FLAGS_ARITH;
-        if (info->klass == CLASS_BRANCH || system_is_inline(t, i))
-            live = FLAGS_ARITH;
-        t->live[i] = live;
-    }
-}
-
 static void lower_poll(struct translation *t)
 {
     struct emitter *e = &t->e;
@@ -141,6 +123,17 @@ static void trace(const struct translation *t, const u8 *start)
     trace_host(log, start, t->e.p, t->e.to_exec);
 }
 
+/* Has writes to everything that the translation depends on reported. False: it has changed already. */
+static bool track(struct translation *t, const u8 *hva)
+{
+    const u8 *page = hva - ((uintptr_t)hva & ~PAGE_MASK);
+    bool ok = track_code(t->j, hva, t->code, t->len);
+    for (unsigned n = 0; n < t->aheads && ok; n++)
+        if (t->ahead[n].len)
+            ok = track_code(t->j, page + t->ahead[n].offset, t->ahead[n].bytes, t->ahead[n].len);
+    return ok;
+}
+
 /* False: nothing that could be kept. */
 static bool translate(struct translation *t, const u8 *hva)
 {
@@ -148,10 +141,10 @@ static bool translate(struct translation *t, const u8 *hva)
     t->b->len = (u16)t->len;
     if (t->count == 0)
         return false;
-    find_live_flags(t);
+    live_find(t);
     groups_find(t);
     lower_block(t);
-    return !t->e.overrun && track_code(t->j, hva, t->code, t->len);
+    return !t->e.overrun && track(t, hva);
 }
 
 struct block *block_translate(struct jit *j, const u8 *hva, unsigned mode)

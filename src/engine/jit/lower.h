@@ -39,8 +39,8 @@ struct tail {
     bool write;
     u8 kind;
     u8 index;
-    u8 groups;        /* TAIL_STEP: to be checked again before going on, bit per group */
-    bool flags_saved; /* in WORD_FLAGS */
+    u8 groups;             /* TAIL_STEP: to be checked again before going on, bit per group */
+    bool flags_saved;      /* in WORD_FLAGS */
     u8 x87_insn, x87_data; /* as in struct translation: to be noted */
 };
 
@@ -61,16 +61,25 @@ struct group {
     u16 len;
 };
 
+/* Bytes of the page that are not the block's own, but that it depends on (live.c). */
+#define AHEAD_BYTES 64
+struct ahead {
+    u16 offset, len, room; /* in the page; what counts; what there is */
+    u8 bytes[AHEAD_BYTES];
+};
+
 struct translation {
     struct jit *j;
     struct block *b;
     struct emitter e;
     unsigned count, links, tails;
-    struct insn insn[BLOCK_MAX];
-    u64 rip[BLOCK_MAX + 1];  /* [count]: behind the last */
-    u32 live[BLOCK_MAX + 1]; /* arithmetic flags that are needed from this instruction on */
+    struct insn insn[BLOCK_MAX + 1]; /* the last: scratch */
+    u64 rip[BLOCK_MAX + 1];          /* [count]: behind the last */
+    u32 live[BLOCK_MAX + 1];         /* arithmetic flags that are needed from this instruction on */
     u8 code[BLOCK_MAX * INSN_MAX_LEN];
     unsigned len;
+    struct ahead ahead[3];
+    unsigned aheads;
     struct link *link; /* [links] */
     unsigned groups;
     struct group group[GROUP_MAX];
@@ -81,9 +90,12 @@ struct translation {
     bool avx;
     bool x87;              /* has loaded the x87 state */
     u8 x87_insn, x87_data; /* x87 instructions whose FIP, FOP, and FDP have not been noted: index + 1, or 0 */
-    bool ended; /* the last instruction has left the block */
+    bool ended;            /* the last instruction has left the block */
     struct tail tail[TAIL_MAX];
 };
+
+/* live.c: fills t->live and t->ahead. */
+void live_find(struct translation *t);
 
 /* Lowers instruction `i`. False, with nothing emitted: the interpreter's. */
 typedef bool (*lower_fn)(struct translation *t, unsigned i);

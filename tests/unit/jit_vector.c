@@ -165,6 +165,41 @@ static void test_mixed(void)
     CHECK_EQ(BOTH(64, mixed), 14);
 }
 
+/* Opmasks and registers 16..31 live in the host while a loop runs, CPUID (the interpreter's) in the middle.
+ */
+GUEST(evex, 64,
+      "nop; mov $0x20000, %esi; mov $100, %edi; mov $0x5a5a, %eax; kmovd %eax, %k3; vpternlogd $255, %zmm20, "
+      "%zmm20, %zmm20\n"
+      "1: vpaddd %zmm20, %zmm21, %zmm21{%k3}; vpbroadcastd %edi, %zmm5; vpcmpud $1, %zmm21, %zmm5, %k4; "
+      "kmovd %k4, %ebx\n"
+      "vmovdqu32 %zmm21, 1(%rsi){%k4}; vaddps 0x40(%rsi){1to16}, %zmm5, %zmm6{%k3}{z}; vcompressps %zmm5, "
+      "0x100(%rsi){%k3}\n"
+      "vmovdqa64 %zmm21, 0x200(%rsi); vcvtsi2sd %rdi, %xmm30, %xmm31; vsqrtsd {rz-sae}, %xmm31, %xmm30, "
+      "%xmm29; dec %edi; jnz 1b\n"
+      "xor %eax, %eax; cpuid; kortestd %k3, %k4; setz %al; vzeroupper; hlt");
+/* The page behind is missing: masked-off elements do not touch it, the last one does. */
+GUEST(masked, 64,
+      "nop; mov $0x3fffd0, %esi; mov $0xfff, %eax; kmovd %eax, %k1; vpbroadcastd %eax, %zmm17; mov $3, %ecx\n"
+      "1: vmovdqu32 %zmm17, (%rsi){%k1}; vmovdqu32 (%rsi), %zmm18{%k1}{z}; dec %ecx; jnz 1b; inc %edx\n"
+      "2: vmovdqa32 (%rsi), %zmm18{%k1}; nop; hlt");
+GUEST(
+    masked_fault, 64,
+    "nop; mov $0x3fffd0, %esi; mov $0x1fff, %eax; kmovd %eax, %k1; vpbroadcastd %eax, %zmm17; shl $20, %ebx\n"
+    "vmovdqu32 (%rsi), %zmm18{%k1}{z}; hlt");
+static void test_evex(void)
+{
+    struct vcpu *v = guests[JIT]->cpu[0];
+    if (!cpu_has(v, FEAT_AVX512BW))
+        return;
+    u64 before = v->instructions;
+    CHECK_EQ(BOTH(64, evex), -1);
+    CHECK(stepped_since(before) < 3 * 40);
+    CHECK_EQ(BOTH(64, masked), 13);
+    CHECK_EQ(v->gpr[RDX], 1);
+    CHECK_EQ(BOTH(64, masked_fault), 14);
+    CHECK_EQ(v->cr2, 0x400000);
+}
+
 int main(void)
 {
     for (unsigned i = 0; i < ENGINES; i++) {
@@ -177,6 +212,7 @@ int main(void)
     TAP_RUN(test_rounding);
     TAP_RUN(test_enables);
     TAP_RUN(test_mixed);
+    TAP_RUN(test_evex);
     for (unsigned i = 0; i < ENGINES; i++) {
         engine = engines[i];
         guest_destroy(guests[i]);

@@ -161,7 +161,7 @@ struct block *block_translate(struct jit *j, const u8 *hva, unsigned mode)
     t.code32 = mode & MODE_32;
     t.link = &j->link[j->link_count];
     t.groups = 0;
-    t.vectors = t.avx = t.x87 = false;
+    t.vectors = t.high = t.avx = t.avx512 = t.x87 = false;
     t.x87_insn = t.x87_data = 0;
     t.b->hva = hva;
     if (!translate(&t, hva)) {

@@ -193,7 +193,7 @@ static bool is_wide(const struct insn *insn)
 
 bool emit_can_recode(const struct insn *insn)
 {
-    if (insn->encoding == ENC_EVEX || insn->map > 3)
+    if (insn->encoding != ENC_EVEX && insn->map > 3)
         return false;
     if (is_short_inc_dec(insn))
         return true;
@@ -212,10 +212,8 @@ bool emit_can_recode(const struct insn *insn)
         case OPND_IMM:
         case OPND_ST:
         case OPND_MMX:
-            break;
         case OPND_VEC:
-            if (o->reg > 15)
-                return false;
+        case OPND_KREG:
             break;
         default:
             return false;
@@ -239,7 +237,7 @@ static struct fields fields_of(const struct insn *insn, const struct recode *r)
             f.rm = r->mem;
             continue;
         }
-        if (o->kind != OPND_GPR && o->kind != OPND_VEC)
+        if (o->kind != OPND_GPR && o->kind != OPND_VEC && o->kind != OPND_KREG)
             continue;
         if (o->kind == OPND_GPR && o->size == 1 && r->host[i] >= 4 && !o->high)
             f.force_rex = true; /* SPL, BPL, SIL, DIL */
@@ -289,6 +287,28 @@ static void emit_vex_opcode(struct emitter *e, const struct insn *insn, const st
     emit_u8(e, insn->opcode);
 }
 
+/* Memory is [T + disp32] or [T]: a byte would be scaled. */
+static void emit_evex(struct emitter *e, const struct insn *insn, const struct fields *f, s32 disp)
+{
+    unsigned ll = insn->evex_b && !f->memory ? insn->rounding : insn->vl;
+    bool plain = !disp && (f->rm & 7) != 5;
+    emit_u8(e, 0x62);
+    emit_u8(e, (~f->reg << 4 & 0x80) | (~f->rm << 2 & 0x60) | (~f->reg & 0x10) | insn->map);
+    emit_u8(e, (unsigned)is_wide(insn) << 7 | (~f->vvvv & 15) << 3 | 4 | insn->pp);
+    emit_u8(e, (unsigned)insn->zeroing << 7 | ll << 5 | (unsigned)insn->evex_b << 4 | (~f->vvvv >> 1 & 8) |
+                   insn->aaa);
+    emit_u8(e, insn->opcode);
+    if (!f->memory) {
+        emit_u8(e, 0xc0 | (f->reg & 7) << 3 | (f->rm & 7));
+        return;
+    }
+    emit_u8(e, (plain ? 0 : 0x80) | (f->reg & 7) << 3 | (f->rm & 7));
+    if ((f->rm & 7) == 4)
+        emit_u8(e, 0x24);
+    if (!plain)
+        emit_u32(e, (u32)disp);
+}
+
 static void emit_immediate(struct emitter *e, const struct insn *insn)
 {
     if (insn->encoding == ENC_LEGACY && insn->map == 0 && (insn->opcode & 0xfc) == 0xd0)
@@ -309,9 +329,13 @@ void emit_recode(struct emitter *e, const struct insn *insn, const struct recode
     struct fields f = fields_of(insn, r);
     if (insn->encoding == ENC_VEX)
         emit_vex_opcode(e, insn, &f);
+    else if (insn->encoding == ENC_EVEX)
+        emit_evex(e, insn, &f, r->disp);
     else
         emit_legacy_opcode(e, insn, &f);
-    if (insn->has_modrm && f.memory)
+    if (insn->encoding == ENC_EVEX)
+        ; /* has written ModRM */
+    else if (insn->has_modrm && f.memory)
         emit_operand(e, f.reg, f.rm, r->disp);
     else if (insn->has_modrm)
         emit_u8(e, 0xc0 | (f.reg & 7) << 3 | (f.rm & 7));

@@ -71,9 +71,10 @@ enum jit_word {
     WORD_VECTOR_OFF = WORD_GROUP + GROUP_MAX, /* 0: the vector registers and MXCSR are the host's */
     WORD_HOST_MXCSR,
     WORD_SSE_USED, /* 1: to be noted in XINUSE */
-    WORD_AVX_USED,
-    WORD_SELF, /* the vCPU's address: code has no vCPU's own addresses in it */
-    WORD_X87_OFF, /* 0: the x87 state is the host's */
+    WORD_AVX_USED, /* 3: AVX-512 */
+    WORD_HIGH_OFF, /* 0: registers 16..31 and the opmasks are the host's; then so are the others */
+    WORD_SELF,     /* the vCPU's address: code has no vCPU's own addresses in it */
+    WORD_X87_OFF,  /* 0: the x87 state is the host's */
     WORD_HOST_FCW,
     WORD_X87_USED,
     WORD_X87_NOTE, /* FOP of the last x87 instruction | X87_NOTED, or 0: none since the last look */
@@ -164,8 +165,8 @@ struct jit_jump {
 };
 
 struct jit_thunks {
-    const u8 *enter, *exit, *exit_t0, *exit_zero, *link, *step, *step_end, *fill, *lookup, *call, *call_end, *vectors_load,
-        *vectors_store, *x87_load, *x87_store;
+    const u8 *enter, *exit, *exit_t0, *exit_zero, *link, *step, *step_end, *fill, *lookup, *call, *call_end,
+        *vectors_load, *high_load, *vectors_store, *x87_load, *x87_store;
 };
 
 #define BUCKET_BITS 15

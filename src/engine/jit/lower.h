@@ -87,7 +87,8 @@ struct translation {
     s64 start[BLOCK_MAX][GROUP_MAX]; /* of the group, relative to its register behind the instruction */
     bool code32;
     bool vectors; /* the code so far has loaded the vector registers; has noted that AVX is in use */
-    bool avx;
+    bool avx, avx512;
+    bool high;             /* has loaded vector registers 16..31 and the opmasks */
     bool x87;              /* has loaded the x87 state */
     u8 x87_insn, x87_data; /* x87 instructions whose FIP, FOP, and FDP have not been noted: index + 1, or 0 */
     bool ended;            /* the last instruction has left the block */

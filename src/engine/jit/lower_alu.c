@@ -47,7 +47,7 @@ static bool choose_registers(const struct insn *insn, struct recode *r, struct t
 {
     for (unsigned n = 0; n < insn->nopnds; n++) {
         const struct opnd *o = &insn->opnd[n];
-        if (o->kind == OPND_VEC)
+        if (o->kind == OPND_VEC || o->kind == OPND_KREG)
             r->host[n] = o->reg;
         if (o->kind != OPND_GPR)
             continue;

@@ -1,9 +1,10 @@
 /*
- * SSE and AVX instructions: the same ones on the host's registers.
+ * SSE, AVX and AVX-512 instructions: the same ones on the host's registers.
  *
  * The guest's vector registers and MXCSR are in the host's from the first block that needs them until
- * translated code is left or the interpreter is called (WORD_VECTOR_OFF is 0 between). Only where CR0, CR4,
- * XCR0 allow the instructions and MXCSR masks all exceptions (MODE_SSE, MODE_AVX): so none of them can raise.
+ * translated code is left or the interpreter is called (WORD_VECTOR_OFF is 0 between); registers 16..31 and
+ * the opmasks from the first that needs these (WORD_HIGH_OFF). Only where CR0, CR4, XCR0 allow the
+ * instructions and MXCSR masks all exceptions (MODE_SSE, MODE_AVX, MODE_AVX512): so none of them can raise.
  */
 #include "engine/jit/lower_alu.h"
 #include "engine/jit/lower_vector.h"
@@ -31,11 +32,39 @@ static bool is_special(const struct insn *insn)
     }
 }
 
+static bool uses_opmasks(const struct insn *insn)
+{
+    for (unsigned i = 0; i < insn->nopnds; i++)
+        if (insn->opnd[i].kind == OPND_KREG)
+            return true;
+    return insn->aaa;
+}
+
+/* Registers 16..31, the opmasks. */
+static bool uses_high(const struct insn *insn)
+{
+    for (unsigned i = 0; i < insn->nopnds; i++)
+        if (insn->opnd[i].kind == OPND_VEC && insn->opnd[i].reg >= 16)
+            return true;
+    return uses_opmasks(insn);
+}
+
 bool vector_is_native(const struct insn *insn, unsigned mode)
 {
-    unsigned klass = insn->info->klass;
-    return ((klass == CLASS_SSE && (mode & MODE_SSE)) || (klass == CLASS_VEX && (mode & MODE_AVX))) &&
-           !is_special(insn) && emit_can_recode(insn);
+    switch (insn->info->klass) {
+    case CLASS_SSE:
+        mode &= MODE_SSE;
+        break;
+    case CLASS_VEX:
+        mode &= uses_opmasks(insn) ? MODE_AVX512 : MODE_AVX;
+        break;
+    case CLASS_EVEX:
+        mode &= MODE_AVX512;
+        break;
+    default:
+        return false;
+    }
+    return mode && !is_special(insn) && emit_can_recode(insn);
 }
 
 /* Would the host raise #GP for an operand that is not aligned? */
@@ -68,12 +97,36 @@ void vectors_ensure(struct translation *t, unsigned i)
     }
 }
 
-static void note_avx(struct translation *t)
+/* Likewise registers 16..31 and the opmasks. */
+static void ensure_high(struct translation *t, unsigned i)
 {
-    if (t->avx)
+    struct emitter *e = &t->e;
+    if (t->high)
+        return;
+    t->high = true;
+    EMIT(e, "\x49\x89\xcb"); /* mov r11, rcx */
+    emit_gs(e, 0x8b, RCX, AT_WORD(WORD_HIGH_OFF), false);
+    EMIT(e, "\xe3\x05"); /* jrcxz +5 */
+    emit_jump_to(e, 0xe8, t->j->thunk.high_load);
+    EMIT(e, "\x4c\x89\xd9"); /* mov rcx, r11 */
+}
+
+static void note_use(struct translation *t, const struct insn *insn)
+{
+    bool avx512 = insn->encoding == ENC_EVEX || uses_opmasks(insn);
+    if (insn->encoding == ENC_LEGACY || (avx512 ? t->avx512 : t->avx))
         return;
     t->avx = true;
-    emit_gs_store_imm(&t->e, AT_WORD(WORD_AVX_USED), 1);
+    t->avx512 |= avx512;
+    emit_gs_store_imm(&t->e, AT_WORD(WORD_AVX_USED), avx512 ? 3 : 1);
+}
+
+/* Elements that are masked off are not accessed: what cannot be accessed as a whole is the interpreter's
+ * at once, which looks at each. */
+static void forget_retries(struct translation *t, unsigned first)
+{
+    for (; first < t->tails; first++)
+        t->tail[first].retry = NULL;
 }
 
 bool lower_vector(struct translation *t, unsigned i)
@@ -82,10 +135,16 @@ bool lower_vector(struct translation *t, unsigned i)
     const struct opnd *m = insn_mem_opnd(insn);
     if (!vector_is_native(insn, t->b->mode) || (m && !address_is_simple(t, i)))
         return false;
-    if (m && (!m->access || m->size > 32 || (m->size & (m->size - 1))))
+    if (m && (!m->access || m->size > 64 || (m->size & (m->size - 1))))
         return false;
     vectors_ensure(t, i);
-    if (insn->encoding == ENC_VEX)
-        note_avx(t);
-    return lower_aligned(t, i, m && demands_alignment(insn, m->size) ? m->size : 1);
+    if (uses_high(insn))
+        ensure_high(t, i);
+    note_use(t, insn);
+    unsigned tails = t->tails;
+    if (!lower_aligned(t, i, m && demands_alignment(insn, m->size) ? m->size : 1))
+        return false;
+    if (insn->aaa)
+        forget_retries(t, tails);
+    return true;
 }

@@ -20,16 +20,18 @@ void x87_note(struct translation *t, unsigned insn, unsigned data);
 /* Likewise what has not been noted yet: before all but x87 instructions, and where the block ends. */
 void x87_flush(struct translation *t);
 
-/* From here on the vector registers are the host's. */
+/* From here on the vector registers (0..15) are the host's. */
 void vectors_ensure(struct translation *t, unsigned i);
 
 /* lower_state.c: fldcw gs:[offset]. */
 void emit_fldcw(struct emitter *e, u32 offset);
 
-/* thunk.vectors_load, vectors_store: called, they change no general register and no flag. `bytes`: width of
- * the model's registers. */
-void vectors_emit_thunks(struct jit *j, struct emitter *e, unsigned bytes);
-/* thunk.x87_load, x87_store, likewise; load changes RCX. For store the vectors must not be the host's. */
-void x87_emit_thunks(struct jit *j, struct emitter *e);
+/*
+ * The thunks vectors_load (registers 0..15 and MXCSR), high_load (16..31 and the opmasks), vectors_store
+ * (what of these is the host's), x87_load, x87_store. They are called, and change no flag and no general
+ * register, but for x87_load RCX. x87_store: when the vectors are not the host's. `n` knows the model's
+ * registers.
+ */
+void state_emit_thunks(struct jit *j, struct emitter *e, const struct native *n);
 
 #endif

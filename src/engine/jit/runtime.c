@@ -74,7 +74,8 @@ static unsigned vector_mode(const struct vcpu *v)
     if ((v->cr0 & (CR0_EM | CR0_TS)) || !(v->cr4 & CR4_OSFXSR) || (v->fpu.mxcsr & ~0xe07fu) != 0x1f80)
         return 0;
     bool avx = (v->cr4 & CR4_OSXSAVE) && (v->xcr0 & XCR0_FOR_AVX) == XCR0_FOR_AVX;
-    return MODE_SSE | (avx ? MODE_AVX : 0);
+    bool avx512 = avx && (v->xcr0 & XCR0_AVX512) == XCR0_AVX512;
+    return MODE_SSE | (avx ? MODE_AVX : 0) | (avx512 ? MODE_AVX512 : 0);
 }
 
 /* x87: all exceptions masked, so that none is pending. */
@@ -104,7 +105,8 @@ static void note_vectors(struct vcpu *v)
         note_x87(v);
     if (likely(!v->engine_words[WORD_SSE_USED]))
         return;
-    v->fpu.xinuse |= BIT(XSTATE_SSE) | (v->engine_words[WORD_AVX_USED] ? BIT(XSTATE_AVX) : 0);
+    v->fpu.xinuse |= BIT(XSTATE_SSE) | (v->engine_words[WORD_AVX_USED] ? BIT(XSTATE_AVX) : 0) |
+                     (v->engine_words[WORD_AVX_USED] & 2 ? XCR0_AVX512 : 0);
     v->engine_words[WORD_SSE_USED] = v->engine_words[WORD_AVX_USED] = 0;
 }
 
@@ -392,6 +394,7 @@ static void words_init(struct vcpu *v, const struct jit *j)
     v->engine_words[WORD_VECTOR_OFF] = 1;
     v->engine_words[WORD_HOST_MXCSR] = 0x1f80;
     v->engine_words[WORD_X87_OFF] = 1;
+    v->engine_words[WORD_HIGH_OFF] = 1;
     v->engine_words[WORD_HOST_FCW] = 0x37f;
 }
 

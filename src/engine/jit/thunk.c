@@ -91,6 +91,7 @@ static const u8 *emit_inside(struct jit *j, struct emitter *e, u64 fn, const u8 
     emit_spill(e);
     emit_gs_load(e, RBX, AT_WORD(WORD_VECTOR_OFF));
     emit_gs_load(e, RBP, AT_WORD(WORD_X87_OFF));
+    emit_gs_load(e, R12, AT_WORD(WORD_HIGH_OFF));
     emit_state_store(j, e);
     EMIT(e, "\x48\x83\xec\x08\x4c\x89\xd6"); /* sub rsp, 8; mov rsi, r10 */
     emit_gs_load(e, RDI, AT_WORD(WORD_SELF));
@@ -102,6 +103,10 @@ static const u8 *emit_inside(struct jit *j, struct emitter *e, u64 fn, const u8 
     emit_jump_to(e, 0xe8, j->thunk.x87_load);
     EMIT(e, "\x85\xdb\x75\x05"); /* test ebx, ebx; jnz +5 */
     emit_jump_to(e, 0xe8, j->thunk.vectors_load);
+    if (j->thunk.high_load) {
+        EMIT(e, "\x45\x85\xe4\x75\x05"); /* test r12d, r12d; jnz +5 */
+        emit_jump_to(e, 0xe8, j->thunk.high_load);
+    }
     emit_reload(e);
     EMIT(e, "\xc3");
     return at;
@@ -114,14 +119,20 @@ static void emit_fill(struct jit *j, struct emitter *e)
     j->thunk.fill = emit_here(e);
     EMIT(e, "\x50\x51\x52\x56\x57\x41\x50\x41\x51"); /* push rax, rcx, rdx, rsi, rdi, r8, r9 */
     emit_gs_load(e, RAX, AT_WORD(WORD_VECTOR_OFF));
-    EMIT(e, "\x50\x50\x85\xc0\x75\x05"); /* push rax, rax: 16-byte alignment; test eax, eax; jnz +5 */
+    emit_gs_load(e, RCX, AT_WORD(WORD_HIGH_OFF));
+    EMIT(e, "\x51\x50\x85\xc0\x75\x05"); /* push rcx, rax; test eax, eax; jnz +5 */
     emit_jump_to(e, 0xe8, j->thunk.vectors_store);
     EMIT(e, "\x4c\x89\xd6\x44\x89\xda"); /* mov rsi, r10; mov edx, r11d */
     emit_gs_load(e, RDI, AT_WORD(WORD_SELF));
     emit_mov_imm(e, RAX, (u64)(uintptr_t)jit_fill);
-    EMIT(e, "\xff\xd0\x41\x89\xc3");     /* call rax; mov r11d, eax */
-    EMIT(e, "\x59\x59\x85\xc9\x75\x05"); /* pop rcx, rcx; test ecx, ecx; jnz +5 */
+    EMIT(e, "\xff\xd0\x41\x89\xc3"); /* call rax; mov r11d, eax */
+    EMIT(e, "\x59\x85\xc9\x75\x05"); /* pop rcx; test ecx, ecx; jnz +5 */
     emit_jump_to(e, 0xe8, j->thunk.vectors_load);
+    EMIT(e, "\x59"); /* pop rcx */
+    if (j->thunk.high_load) {
+        EMIT(e, "\x85\xc9\x75\x05"); /* test ecx, ecx; jnz +5 */
+        emit_jump_to(e, 0xe8, j->thunk.high_load);
+    }
     EMIT(e, "\x41\x59\x41\x58\x5f\x5e\x5a\x59\x58\x45\x84\xdb\xc3"); /* pop ...; test r11b, r11b; ret */
 }
 
@@ -223,8 +234,7 @@ static void emit_lookup(struct jit *j, struct emitter *e)
 
 void thunks_emit(struct jit *j, struct emitter *e)
 {
-    vectors_emit_thunks(j, e, j->v->native->vector_bytes);
-    x87_emit_thunks(j, e);
+    state_emit_thunks(j, e, j->v->native);
     emit_enter(j, e);
     emit_exits(j, e);
     const u8 *leave = emit_leave(e);

@@ -69,7 +69,8 @@ static unsigned lower_steps(struct translation *t, unsigned i)
     t->ended = ends_block(&t->insn[i]);
     while (!t->ended && i + count < t->count && !lower_find(t, i + count) && !ends_block(&t->insn[i + count]))
         count++;
-    lower_step(t, i, count, t->ended);
+    if (!lower_handlers(t, i, count, t->ended))
+        lower_step(t, i, count, t->ended);
     groups_forget(t);
     return count;
 }

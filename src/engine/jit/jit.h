@@ -77,9 +77,10 @@ enum jit_word {
     WORD_X87_OFF,  /* 0: the x87 state is the host's */
     WORD_HOST_FCW,
     WORD_X87_USED,
-    WORD_X87_NOTE, /* FOP of the last x87 instruction | X87_NOTED, or 0: none since the last look */
-    WORD_X87_SEG,  /* segment register of the last operand + 1, or 0 */
-    WORD_COUNT,
+    WORD_X87_NOTE,  /* FOP of the last x87 instruction | X87_NOTED, or 0: none since the last look */
+    WORD_X87_SEG,   /* segment register of the last operand + 1, or 0 */
+    WORD_RING_MODE, /* [2]: of the returns that are noted: supervisor's, user's */
+    WORD_COUNT = WORD_RING_MODE + 2,
 };
 _Static_assert(WORD_COUNT <= ARRAY_LEN(((struct vcpu *)0)->engine_words), "engine_words");
 
@@ -175,9 +176,8 @@ struct jit_thunks {
 struct jit {
     struct vcpu *v;
     struct jit_vm *vm;
-    u16 mode; /* now: enum jit_mode; valid if translatable */
+    u16 mode; /* enum jit_mode, as the run loop has last seen it; valid if translatable */
     bool translatable;
-    u16 ring_mode[2]; /* of the returns that are noted: supervisor's, user's */
     /* Code memory. */
     int fd;
     u8 *rw, *rx;
@@ -256,8 +256,8 @@ bool jit_step(struct vcpu *v, u32 what);
 bool jit_fill(struct vcpu *v, u64 lin, u32 how);
 /* As jit_step; the code to go on at, or NULL: leave. */
 const u8 *jit_step_end(struct vcpu *v, u32 what);
-/* The same by calling the instruction's handler, without the interpreter's fetch; may raise. _end: the next one is
- * at v->rip. */
+/* The same by calling the instruction's handler, without the interpreter's fetch; may raise. _end: the next
+ * one is at v->rip. */
 bool jit_call(struct vcpu *v, const struct insn *insn);
 bool jit_call_end(struct vcpu *v, const struct insn *insn);
 /* Makes translated code leave at its next poll. Any thread. */

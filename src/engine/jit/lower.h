@@ -28,6 +28,7 @@ enum tail_kind {
     TAIL_POPF,      /* likewise; flags are on the host's stack */
     TAIL_LINK_SITE, /* jump through link[index], whose site is in the tail */
     TAIL_RETURN,    /* where a RET that is expected goes: jump through link[index] */
+    TAIL_TRANSFER,  /* as TAIL_STEP_END; flags as PUSHF stores them are in T1 */
     TAIL_INSN,      /* no code: the decoded instruction, for jit_call */
 };
 struct tail {
@@ -144,7 +145,8 @@ void lower_goto(struct translation *t, u64 target);
 /* Executes `count` instructions from i on by the interpreter, and goes on or ends. */
 void lower_step(struct translation *t, unsigned i, unsigned count, bool end);
 
-/* lower_step.c: the same by direct calls of their handlers; false, with nothing emitted: cannot. */
+/* lower_step.c: the same by direct calls of their handlers, which is quicker and longer; false, with nothing
+ * emitted: cannot. */
 bool lower_handlers(struct translation *t, unsigned i, unsigned count, bool end);
 
 bool lower_push(struct translation *t, unsigned i);

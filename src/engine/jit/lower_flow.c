@@ -15,8 +15,6 @@ void lower_set_rip(struct translation *t, u64 rip)
 void lower_step(struct translation *t, unsigned i, unsigned count, bool end)
 {
     unsigned len = 0;
-    if (lower_handlers(t, i, count, end))
-        return;
     for (unsigned n = 0; n < count; n++)
         len += t->insn[i + n].len;
     lower_set_rip(t, t->rip[i]);

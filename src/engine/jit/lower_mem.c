@@ -394,6 +394,12 @@ static void tail_emit(struct translation *t, const struct tail *tail)
         lower_set_rip(t, t->rip[tail->index]);
         emit_jump_to(e, 0xe9, t->j->thunk.exit);
         break;
+    case TAIL_TRANSFER:
+        EMIT(e, "\x41\x81\xe3"); /* and r11d, imm32 */
+        emit_u32(e, FLAGS_ARITH);
+        EMIT(e, "\x41\x83\xcb\x02\x41\x53\x9d"); /* or r11d, 2; push r11; popfq */
+        lower_step(t, tail->index, 1, true);
+        break;
     case TAIL_INSN:
         emit_bytes(e, &t->insn[tail->index], sizeof t->insn[0]);
         break;

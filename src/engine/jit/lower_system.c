@@ -4,14 +4,11 @@
  */
 #include "engine/jit/lower_system.h"
 
-#define AT(field) ((u32)offsetof(struct vcpu, field))
-
-/* Opcode 81h /op or F7h /0 (TEST): dword gs:[offset], imm32. */
-enum { OP_OR = 1, OP_AND = 4, OP_TEST = 8 };
-static void emit_gs_imm(struct emitter *e, unsigned op, u32 offset, u32 imm)
+void lower_gs_imm(struct translation *t, enum gs_op op, u32 offset, u32 imm)
 {
+    struct emitter *e = &t->e;
     emit_u8(e, 0x65);
-    emit_u8(e, op == OP_TEST ? 0xf7 : 0x81);
+    emit_u8(e, op == GS_TEST ? 0xf7 : 0x81);
     emit_u8(e, (op & 7) << 3 | 4);
     emit_u8(e, 0x25);
     emit_u32(e, offset);
@@ -47,8 +44,8 @@ bool lower_cli(struct translation *t, unsigned i)
     if (!is_supervisor(t))
         return false;
     lower_flags_save(t);
-    emit_gs_imm(&t->e, OP_AND, AT(rflags), ~(u32)FLAG_IF);
-    emit_gs_imm(&t->e, OP_AND, AT(event_mask), ~(u32)EVENT_INTR);
+    lower_gs_imm(t, GS_AND, AT(rflags), ~(u32)FLAG_IF);
+    lower_gs_imm(t, GS_AND, AT(event_mask), ~(u32)EVENT_INTR);
     lower_flags_restore(t);
     return true;
 }
@@ -56,9 +53,9 @@ bool lower_cli(struct translation *t, unsigned i)
 /* IF = 1, and if an interrupt waits: leave, through a tail of `kind`, which restores the flags. */
 static void enable_interrupts(struct translation *t, unsigned i, enum tail_kind kind)
 {
-    emit_gs_imm(&t->e, OP_OR, AT(rflags), FLAG_IF);
-    emit_gs_imm(&t->e, OP_OR, AT(event_mask), EVENT_INTR);
-    emit_gs_imm(&t->e, OP_TEST, AT(events), EVENT_INTR);
+    lower_gs_imm(t, GS_OR, AT(rflags), FLAG_IF);
+    lower_gs_imm(t, GS_OR, AT(event_mask), EVENT_INTR);
+    lower_gs_imm(t, GS_TEST, AT(events), EVENT_INTR);
     tail_add(t, emit_branch(&t->e, 0x0f85), kind, i + 1, false);
 }
 
@@ -68,7 +65,7 @@ bool lower_sti(struct translation *t, unsigned i)
     if (!is_supervisor(t) || i + 1 >= t->count || !lower_find(t, i + 1))
         return false;
     lower_flags_save(t);
-    emit_gs_imm(&t->e, OP_TEST, AT(rflags), FLAG_IF);
+    lower_gs_imm(t, GS_TEST, AT(rflags), FLAG_IF);
     u8 *was_set = emit_branch(&t->e, 0x0f85);
     enable_interrupts(t, i, TAIL_SHADOW);
     if (!t->e.overrun)
@@ -81,7 +78,7 @@ bool lower_direction(struct translation *t, unsigned i)
 {
     bool set = t->insn[i].id == INSN_STD;
     lower_flags_save(t);
-    emit_gs_imm(&t->e, set ? OP_OR : OP_AND, AT(rflags), set ? FLAG_DF : ~(u32)FLAG_DF);
+    lower_gs_imm(t, set ? GS_OR : GS_AND, AT(rflags), set ? FLAG_DF : ~(u32)FLAG_DF);
     lower_flags_restore(t);
     return true;
 }
@@ -141,8 +138,8 @@ bool lower_popf(struct translation *t, unsigned i)
         EMIT(e, "\x41\xf7\xc3");
         emit_u32(e, FLAG_IF);
         same = emit_branch(e, 0x0f84);
-        emit_gs_imm(e, OP_AND, AT(rflags), ~(u32)FLAG_IF);
-        emit_gs_imm(e, OP_AND, AT(event_mask), ~(u32)EVENT_INTR);
+        lower_gs_imm(t, GS_AND, AT(rflags), ~(u32)FLAG_IF);
+        lower_gs_imm(t, GS_AND, AT(event_mask), ~(u32)EVENT_INTR);
         EMIT(e, "\x41\xf7\xc2"); /* test r10d, imm32 */
         emit_u32(e, FLAG_IF);
         cleared = emit_branch(e, 0x0f84);
@@ -179,7 +176,7 @@ bool lower_ac(struct translation *t, unsigned i)
     if (!is_supervisor(t))
         return false;
     lower_flags_save(t);
-    emit_gs_imm(&t->e, set ? OP_OR : OP_AND, AT(rflags), set ? FLAG_AC : ~(u32)FLAG_AC);
+    lower_gs_imm(t, set ? GS_OR : GS_AND, AT(rflags), set ? FLAG_AC : ~(u32)FLAG_AC);
     lower_flags_restore(t);
     emit_gs_load(&t->e, T0, AT(tlb));
     if (index)

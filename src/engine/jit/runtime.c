@@ -119,7 +119,7 @@ void jit_update_words(struct vcpu *v)
     j->mode = (u16)((v->code64 ? 0 : update_segments(v)) | (v->cpl == 3 ? MODE_USER : 0) | vector_mode(v) |
                     x87_mode(v));
     /* What a CALL has noted is code of its mode. */
-    u16 *ring_mode = &j->ring_mode[!!(j->mode & MODE_USER)];
+    u64 *ring_mode = &v->engine_words[WORD_RING_MODE + !!(j->mode & MODE_USER)];
     if (unlikely(*ring_mode != j->mode))
         cache_forget_returns(j);
     *ring_mode = j->mode;
@@ -174,10 +174,8 @@ static bool step_inside(struct vcpu *v, u32 what)
 
 bool jit_step(struct vcpu *v, u32 what)
 {
-    const struct jit *j = v->engine;
-    u64 next = v->rip + (what & 0xfff);
-    unsigned mode = j->mode;
-    return step_inside(v, what) && v->rip == next && j->mode == mode;
+    u64 next = v->rip + (what & 0xfff), mode = v->engine_words[WORD_MODE];
+    return step_inside(v, what) && v->rip == next && v->engine_words[WORD_MODE] == mode;
 }
 
 static void call_handler(struct vcpu *v, const struct insn *insn)
@@ -199,10 +197,10 @@ static void call_handler(struct vcpu *v, const struct insn *insn)
 bool jit_call(struct vcpu *v, const struct insn *insn)
 {
     const struct jit *j = v->engine;
-    u64 next = (v->rip + insn->len) & v->rip_mask;
-    unsigned mode = j->mode;
+    u64 next = (v->rip + insn->len) & v->rip_mask, mode = v->engine_words[WORD_MODE];
     call_handler(v, insn);
-    return !is_stopped(v) && !attention(v) && j->translatable && v->rip == next && j->mode == mode;
+    return !is_stopped(v) && !attention(v) && j->translatable && v->rip == next &&
+           v->engine_words[WORD_MODE] == mode;
 }
 
 bool jit_call_end(struct vcpu *v, const struct insn *insn)

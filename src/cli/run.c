@@ -154,14 +154,14 @@ static int set_engine(void *target, const char *value, struct error *err)
                      s.best);
 }
 
-#define JIT_CACHE_MIN MIB(4)
+#define JIT_CACHE_MIN MIB(1)
 #define JIT_CACHE_MAX GIB(16)
 static int set_jit_cache(void *target, const char *value, struct error *err)
 {
     struct run_options *o = target;
     int rc = value_parse_size(value, &o->machine.jit_cache, err);
     if (rc == 0 && (o->machine.jit_cache < JIT_CACHE_MIN || o->machine.jit_cache > JIT_CACHE_MAX))
-        return error_set(err, EINVAL, "%.80s is not from 4M to 16G", value);
+        return error_set(err, EINVAL, "%.80s is not from 1M to 16G", value);
     return rc;
 }
 

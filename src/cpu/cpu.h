@@ -220,6 +220,8 @@ struct vcpu_msrs {
     u64 virt_spec_ctrl, hwcr, syscfg, patch_level;
 };
 
+#define ENGINE_TABLE_LEN (1u << 15)
+
 struct vcpu {
     u64 gpr[16];
     u64 rip;
@@ -284,6 +286,8 @@ struct vcpu {
     pthread_mutex_t wake_lock;
     pthread_cond_t wake_cond;
     _Atomic(bool) sleeping;
+
+    s32 engine_table[ENGINE_TABLE_LEN]; /* the engine's, for generated code */
 };
 
 /* Heap lifecycle; destroy accepts NULL. The new vCPU is in power-on reset state (SDM vol. 3 9.1.1),

@@ -1,5 +1,6 @@
 /* Building a block: which instructions, which flags are live where, the code, the trace. */
 #include "base/log.h"
+#include "engine/jit/cache.h"
 #include "engine/jit/lower_system.h"
 #include "engine/jit/lower_vector.h"
 #include "mem/mem.h"
@@ -124,58 +125,89 @@ static void trace(const struct translation *t, const u8 *start)
     trace_host(log, start, t->e.p, t->e.to_exec);
 }
 
-/* Has writes to everything that the translation depends on reported. False: it has changed already. */
-static bool track(struct translation *t, const u8 *hva)
+/* What the translation depends on. */
+static void note_range(struct block *b, unsigned offset, unsigned len)
 {
-    const u8 *page = hva - ((uintptr_t)hva & ~PAGE_MASK);
-    bool ok = track_code(t->j, hva, t->code, t->len);
-    for (unsigned n = 0; n < t->aheads && ok; n++)
-        if (t->ahead[n].len)
-            ok = track_code(t->j, page + t->ahead[n].offset, t->ahead[n].bytes, t->ahead[n].len);
-    return ok;
+    if (len)
+        b->range[b->ranges++] = (struct code_range){(u16)offset, (u16)len};
+}
+_Static_assert(BLOCK_RANGES >= 1 + ARRAY_LEN(((struct translation *)0)->ahead), "block ranges");
+
+static void note_ranges(const struct translation *t)
+{
+    note_range(t->b, (unsigned)((uintptr_t)t->b->hva & ~PAGE_MASK), t->len);
+    for (unsigned n = 0; n < t->aheads; n++)
+        note_range(t->b, t->ahead[n].offset, t->ahead[n].len);
 }
 
 /* False: nothing that could be kept. */
 static bool translate(struct translation *t, const u8 *hva)
 {
     read_block(t, hva);
-    t->b->len = (u16)t->len;
     if (t->count == 0)
         return false;
     live_find(t);
     groups_find(t);
     lower_block(t);
-    return !t->e.overrun && track(t, hva);
+    note_ranges(t);
+    return !t->e.overrun;
+}
+
+static void translation_init(struct translation *t, struct jit *j, const u8 *hva, unsigned mode)
+{
+    t->j = j;
+    t->count = t->links = t->tails = t->len = 0;
+    t->ended = false;
+    t->b = cache_block(j);
+    t->b->rip = j->v->rip;
+    t->b->mode = (u16)mode;
+    t->b->hva = hva;
+    t->link = t->b->link;
+    t->code32 = mode & MODE_32;
+    t->groups = 0;
+    t->vectors = t->high = t->avx = t->avx512 = t->x87 = false;
+    t->x87_insn = t->x87_data = 0;
+}
+
+/* [lock] */
+static struct block *translate_locked(struct jit *j, struct code_page *page, const u8 *hva, unsigned mode)
+{
+    struct translation t;
+    struct jit_vm *vm = j->vm;
+    const u8 *start;
+    bool done;
+    do {
+        if (!cache_begin(j, &t.e))
+            return NULL;
+        start = t.e.p;
+        translation_init(&t, j, hva, mode);
+        done = translate(&t, hva);
+    } while (!done && cache_retry(j, &t.e));
+    if (!done)
+        return NULL;
+    t.b->links = (u8)t.links;
+    cache_commit(j, &t.e);
+    cache_insert(j, t.b, page);
+    track_map_block(j, t.b, start + t.e.to_exec, (size_t)(t.e.p - start));
+    vm->translated++;
+    vm->insns += t.count;
+    vm->guest_bytes += t.len;
+    if (log_traces(j->v->vm->log, TRACE_JIT))
+        trace(&t, start);
+    return t.b;
 }
 
 struct block *block_translate(struct jit *j, const u8 *hva, unsigned mode)
 {
-    struct translation t;
-    t.j = j;
-    t.count = t.links = t.tails = t.len = 0;
-    t.ended = false;
-    cache_begin(j, &t.e);
-    const u8 *start = t.e.p;
-    t.b = cache_block(j);
-    t.b->rip = j->v->rip;
-    t.b->mode = (u16)mode;
-    t.code32 = mode & MODE_32;
-    t.link = &j->link[j->link_count];
-    t.groups = 0;
-    t.vectors = t.high = t.avx = t.avx512 = t.x87 = false;
-    t.x87_insn = t.x87_data = 0;
-    t.b->hva = hva;
-    if (!translate(&t, hva)) {
-        cache_unblock(j, t.b);
+    struct code_page *page = track_page(j, hva);
+    struct block *b = NULL;
+    if (!page)
         return NULL;
-    }
-    cache_commit(j, &t.e);
-    cache_insert(j, t.b);
-    track_map_block(j, t.b, start + t.e.to_exec, (size_t)(t.e.p - start));
-    j->translated++;
-    j->insns += t.count;
-    j->guest_bytes += t.len;
-    if (log_traces(j->v->vm->log, TRACE_JIT))
-        trace(&t, start);
-    return t.b;
+    pthread_mutex_lock(&j->vm->lock);
+    if (page->guarded)
+        b = cache_find(j->vm, hva, j->v->rip, mode); /* made by another vCPU just now? */
+    if (!b && page->guarded)
+        b = translate_locked(j, page, hva, mode);
+    pthread_mutex_unlock(&j->vm->lock);
+    return b;
 }

@@ -1,24 +1,26 @@
-/* Code memory, mapped twice (writable here, executable there), and the tables of blocks. */
+/* Code memory, mapped twice (writable here, executable there), the tables of blocks, and what vCPUs note. */
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
-#include "engine/jit/jit.h"
+#include "engine/jit/cache.h"
 #include "mem/mem.h"
 
-static unsigned hash_u64(u64 x)
+#define HEAD_SIZE       (32u << 10) /* the thunks */
+#define REGION_SIZE_MIN (64u << 10)
+#define ROOM_MIN        (4u << 10) /* a region with less is full */
+#define BLOCK_BYTES     256        /* of host code, on average at least: how many records there are */
+#define LINKS_PER_BLOCK 3
+#define SWEEP_STEP      6 /* blocks removed for each that is made */
+
+static unsigned hash_u64(u64 x, unsigned bits)
 {
-    return (unsigned)(x * 0x9e3779b97f4a7c15ull >> (64 - BUCKET_BITS));
+    return (unsigned)(x * 0x9e3779b97f4a7c15ull >> (64 - bits));
 }
 
-static struct block **bucket_of(const struct jit *j, const u8 *hva, u64 rip)
+static struct block **bucket_of(const struct jit_vm *t, const u8 *hva, u64 rip)
 {
-    return &j->bucket[hash_u64((u64)(uintptr_t)hva ^ rip << 1)];
-}
-
-static struct block **page_bucket_of(const struct jit *j, const u8 *hva)
-{
-    return &j->page_bucket[hash_u64((u64)(uintptr_t)hva >> PAGE_SHIFT)];
+    return &t->bucket[hash_u64((u64)(uintptr_t)hva ^ rip << 1, t->bucket_bits)];
 }
 
 struct jit_jump *cache_jump(const struct jit *j, u64 rip)
@@ -38,54 +40,99 @@ static void unmap(void *p, size_t size)
         munmap(p, size);
 }
 
-#define BUCKETS_SIZE ((sizeof(struct block *)) << BUCKET_BITS)
-#define JUMPS_SIZE   (sizeof(struct jit_jump) * JUMP_COUNT)
+#define JUMPS_SIZE    (sizeof(struct jit_jump) * JUMP_COUNT)
+#define MAPPINGS_SIZE (sizeof(struct mapping) * ENGINE_TABLE_LEN)
 
-void cache_destroy(struct jit *j)
+static size_t blocks_size(const struct jit_vm *t)
 {
-    unmap(j->rw, j->size);
-    unmap(j->rx, j->size);
-    if (j->fd >= 0)
-        close(j->fd);
-    unmap(j->block, j->block_max * sizeof *j->block);
-    unmap(j->link, j->link_max * sizeof *j->link);
-    unmap(j->bucket, BUCKETS_SIZE);
-    unmap(j->page_bucket, BUCKETS_SIZE);
-    unmap(j->jump, JUMPS_SIZE);
+    return sizeof(struct block) * t->region_blocks * t->region_count;
+}
+static size_t links_size(const struct jit_vm *t)
+{
+    return sizeof(struct link) * t->region_links * t->region_count;
+}
+static size_t buckets_size(const struct jit_vm *t)
+{
+    return sizeof(struct block *) << t->bucket_bits;
 }
 
-static u8 *map_code(const struct jit *j, int prot)
+void cache_destroy(struct jit_vm *t)
 {
-    void *p = mmap(NULL, j->size, prot, MAP_SHARED, j->fd, 0);
+    unmap(t->rw, t->size);
+    unmap(t->rx, t->size);
+    if (t->fd >= 0)
+        close(t->fd);
+    unmap(t->block, blocks_size(t));
+    unmap(t->link, links_size(t));
+    unmap(t->bucket, buckets_size(t));
+    unmap(t->mapping, MAPPINGS_SIZE);
+}
+
+static u8 *map_code(const struct jit_vm *t, int prot)
+{
+    void *p = mmap(NULL, t->size, prot, MAP_SHARED, t->fd, 0);
     return p == MAP_FAILED ? NULL : p;
 }
 
-int cache_create(struct jit *j, size_t size, struct error *err)
+static void lay_out(struct jit_vm *t, size_t size)
 {
-    j->size = size;
-    j->fd = memfd_create("ring3-code", MFD_CLOEXEC);
-    if (j->fd < 0 || ftruncate(j->fd, (off_t)size) < 0)
+    t->size = size;
+    t->head = HEAD_SIZE;
+    t->region_size = MAX(ALIGN_UP(size / REGION_MAX, PAGE_SIZE), REGION_SIZE_MIN);
+    t->region_count = (unsigned)((size - t->head) / t->region_size);
+    t->region_blocks = (u32)(t->region_size / BLOCK_BYTES);
+    t->region_links = LINKS_PER_BLOCK * t->region_blocks;
+    t->bucket_bits = 10;
+    while (2u << t->bucket_bits < t->region_blocks * t->region_count)
+        t->bucket_bits++;
+    t->region[0].state = REGION_OPEN;
+    t->victim = 1;
+}
+
+int cache_create(struct jit_vm *t, size_t size, struct error *err)
+{
+    lay_out(t, size);
+    t->fd = memfd_create("ring3-code", MFD_CLOEXEC);
+    if (t->fd < 0 || ftruncate(t->fd, (off_t)size) < 0)
         return error_set(err, errno, "no memory for translated code (%zu MiB)", size >> 20);
-    j->rw = map_code(j, PROT_READ | PROT_WRITE);
-    j->rx = map_code(j, PROT_READ | PROT_EXEC);
-    if (!j->rw || !j->rx)
+    t->rw = map_code(t, PROT_READ | PROT_WRITE);
+    t->rx = map_code(t, PROT_READ | PROT_EXEC);
+    if (!t->rw || !t->rx)
         return error_set(err, EPERM, "the host does not let this process map memory executable");
-    j->block_max = size / 256;
-    j->link_max = 3 * j->block_max;
-    j->block = map_tables(j->block_max * sizeof *j->block);
-    j->link = map_tables(j->link_max * sizeof *j->link);
-    j->bucket = map_tables(BUCKETS_SIZE);
-    j->page_bucket = map_tables(BUCKETS_SIZE);
-    j->jump = map_tables(JUMPS_SIZE);
-    if (!j->block || !j->link || !j->bucket || !j->page_bucket || !j->jump)
+    t->block = map_tables(blocks_size(t));
+    t->link = map_tables(links_size(t));
+    t->bucket = map_tables(buckets_size(t));
+    t->mapping = map_tables(MAPPINGS_SIZE);
+    if (!t->block || !t->link || !t->bucket || !t->mapping)
         return error_set(err, ENOMEM, "no memory for the tables of translated code");
-    struct emitter e;
-    cache_begin(j, &e);
-    thunks_emit(j, &e);
-    cache_commit(j, &e);
-    cache_forget_returns(j);
-    j->base_used = j->used;
+    t->mapping_count = 1; /* 0 is none */
+    atomic_init(&t->epoch, 1);
     return 0;
+}
+
+/* The thunks are made with the first vCPU: all are alike. */
+int cache_create_jumps(struct jit *j, struct error *err)
+{
+    struct jit_vm *t = j->vm;
+    j->jump = map_tables(JUMPS_SIZE);
+    if (!j->jump)
+        return error_set(err, ENOMEM, "no memory for the tables of translated code");
+    pthread_mutex_lock(&t->lock);
+    if (!t->thunk.enter) {
+        struct emitter e = {.p = t->rw, .end = t->rw + t->head, .to_exec = t->rx - t->rw};
+        thunks_emit(j, &e);
+        t->thunk = j->thunk;
+    }
+    j->thunk = t->thunk;
+    j->dropped_seen = t->dropped_count;
+    pthread_mutex_unlock(&t->lock);
+    cache_forget_returns(j);
+    return 0;
+}
+
+void cache_destroy_jumps(struct jit *j)
+{
+    unmap(j->jump, JUMPS_SIZE);
 }
 
 void cache_forget_returns(struct jit *j)
@@ -95,98 +142,269 @@ void cache_forget_returns(struct jit *j)
         r[i] = (struct jit_return){.code = j->thunk.exit_zero};
 }
 
-void cache_flush(struct jit *j)
+void cache_forget(struct jit *j)
 {
-    j->used = j->base_used;
-    j->block_count = j->link_count = 0;
-    memset(j->bucket, 0, BUCKETS_SIZE);
-    memset(j->page_bucket, 0, BUCKETS_SIZE);
     memset(j->jump, 0, JUMPS_SIZE);
     j->v->engine_words[WORD_LINK] = 0;
     cache_forget_returns(j);
-    j->flushes++;
+    j->forgets++;
 }
 
-void cache_begin(struct jit *j, struct emitter *e)
+static u8 *region_start(const struct jit_vm *t, unsigned region)
 {
-    if (j->size - j->used < TRANSLATION_MAX || j->block_count == j->block_max ||
-        j->link_max - j->link_count < BLOCK_LINKS)
-        cache_flush(j);
-    *e = (struct emitter){.p = j->rw + j->used, .to_exec = j->rx - j->rw};
-    e->end = e->p + TRANSLATION_MAX;
+    return t->rw + t->head + region * t->region_size;
 }
 
-void cache_commit(struct jit *j, const struct emitter *e)
+static unsigned region_of(const struct jit_vm *t, const u8 *code)
 {
-    j->used = ALIGN_UP((size_t)(e->p - j->rw), 16);
+    return (unsigned)((size_t)(code - t->rx - t->head) / t->region_size);
 }
 
-struct block *cache_find(const struct jit *j, const u8 *hva, u64 rip, unsigned mode)
+static void forget_regions(struct jit *j, u64 regions)
 {
-    for (struct block *b = *bucket_of(j, hva, rip); b; b = b->next)
+    for (unsigned i = 0; i < JUMP_COUNT; i++)
+        if (j->jump[i].code && regions >> region_of(j->vm, j->jump[i].code) & 1)
+            j->jump[i] = (struct jit_jump){0};
+}
+
+/* [lock] */
+static void forget_dropped(struct jit *j)
+{
+    struct jit_vm *t = j->vm;
+    if (t->dropped_count - j->dropped_seen > DROP_LOG)
+        cache_forget(j);
+    else
+        for (u64 i = j->dropped_seen; i < t->dropped_count; i++) {
+            const struct dropped *d = &t->dropped[i % DROP_LOG];
+            struct jit_jump *jump = cache_jump(j, d->rip);
+            if (jump->key == d->key)
+                *jump = (struct jit_jump){0};
+        }
+    j->dropped_seen = t->dropped_count;
+}
+
+void cache_tell(struct jit *j)
+{
+    atomic_store(&j->pending_any, true);
+    jit_stop(j->v);
+}
+
+void cache_take_pending(struct jit *j)
+{
+    atomic_store(&j->pending_any, false);
+    u64 regions = atomic_exchange(&j->pending_regions, 0);
+    if (regions)
+        forget_regions(j, regions);
+    pthread_mutex_lock(&j->vm->lock);
+    forget_dropped(j);
+    pthread_mutex_unlock(&j->vm->lock);
+    j->v->engine_words[WORD_LINK] = 0;
+    cache_forget_returns(j);
+}
+
+struct block *cache_find(const struct jit_vm *t, const u8 *hva, u64 rip, unsigned mode)
+{
+    struct block *b = __atomic_load_n(bucket_of(t, hva, rip), __ATOMIC_ACQUIRE);
+    for (; b; b = __atomic_load_n(&b->next, __ATOMIC_ACQUIRE))
         if (b->hva == hva && b->rip == rip && b->mode == mode)
             return b;
     return NULL;
 }
 
+/* Out of the tables; what is in the block stays, for those who have just found it. */
+static void block_remove(struct jit_vm *t, struct block *b)
+{
+    struct block **at = bucket_of(t, b->hva, b->rip);
+    while (*at != b)
+        at = &(*at)->next;
+    __atomic_store_n(at, b->next, __ATOMIC_RELEASE);
+    *b->at_page = b->next_page;
+    if (b->next_page)
+        b->next_page->at_page = b->at_page;
+    __atomic_store_n(&b->dropped, true, __ATOMIC_SEQ_CST);
+    while (b->incoming)
+        link_forget(b->incoming);
+    for (unsigned i = 0; i < b->links; i++)
+        link_detach(&b->link[i]);
+}
+
+void cache_drop(struct jit_vm *t, struct block *b)
+{
+    block_remove(t, b);
+    t->dropped[t->dropped_count++ % DROP_LOG] = (struct dropped){b->rip, cache_key(b->rip, b->mode)};
+    t->drops++;
+}
+
+/* Every vCPU is told before `epoch` is advanced: one that begins with the new one has forgotten. */
+static void sweep_end(struct jit_vm *t, struct region *r)
+{
+    for (unsigned i = 0; i < t->vm->cpu_count; i++) {
+        struct jit *j = cache_of(t, i);
+        if (!j)
+            continue;
+        atomic_fetch_or(&j->pending_regions, BIT(r - t->region));
+        cache_tell(j);
+    }
+    r->epoch = atomic_fetch_add(&t->epoch, 1) + 1;
+    r->state = REGION_DRAINING;
+}
+
+/* Removes up to `count` blocks of the region that goes next. */
+static void sweep(struct jit_vm *t, u32 count)
+{
+    struct region *r = &t->region[t->victim];
+    struct block *b = &t->block[(size_t)t->victim * t->region_blocks];
+    if (r->state != REGION_SWEEPING)
+        return;
+    for (; count && r->swept < r->blocks; count--, r->swept++) {
+        if (b[r->swept].dropped)
+            continue;
+        block_remove(t, &b[r->swept]);
+        t->evicted_blocks++;
+    }
+    if (r->swept == r->blocks)
+        sweep_end(t, r);
+}
+
+/* Has every vCPU been outside since? Those that have not are asked to come. */
+static bool is_drained(struct jit_vm *t, const struct region *r)
+{
+    bool drained = true;
+    for (unsigned i = 0; i < t->vm->cpu_count; i++) {
+        struct jit *j = cache_of(t, i);
+        u64 inside = j ? atomic_load(&j->inside) : 0;
+        if (!inside || inside >= r->epoch)
+            continue;
+        jit_stop(j->v);
+        drained = false;
+    }
+    return drained;
+}
+
+static void region_clear(struct jit_vm *t, struct region *r)
+{
+    struct block *b = &t->block[(size_t)(r - t->region) * t->region_blocks];
+    struct link *link = &t->link[(size_t)(r - t->region) * t->region_links];
+    for (u32 i = 0; i < r->blocks; i++)
+        mapping_put(t, b[i].mapping);
+    for (u32 i = 0; i < r->links; i++)
+        mapping_put(t, link[i].mapping);
+    if (r->state != REGION_EMPTY)
+        t->evicted++;
+    *r = (struct region){.state = REGION_EMPTY};
+}
+
+/* Second chance: is it looked up in much more than others are? Hot kernel code is. */
+static bool region_is_hot(const struct jit_vm *t, const struct region *r)
+{
+    u64 sum = 0;
+    for (unsigned i = 0; i < t->region_count; i++)
+        sum += atomic_load_explicit(&t->region[i].found, memory_order_relaxed);
+    return !r->spared && atomic_load_explicit(&r->found, memory_order_relaxed) > 2 * sum / t->region_count;
+}
+
+/* Which region goes next: the oldest, if it is not hot. */
+static void choose_victim(struct jit_vm *t)
+{
+    unsigned n = (t->open + 1) % t->region_count;
+    for (unsigned i = 0; i < t->region_count / 4 && t->region[n].state == REGION_FULL; i++) {
+        if (!region_is_hot(t, &t->region[n]))
+            break;
+        t->region[n].spared = true;
+        atomic_store_explicit(&t->region[n].found, 0, memory_order_relaxed);
+        t->spared++;
+        n = (n + 1) % t->region_count;
+    }
+    t->victim = n;
+    if (t->region[n].state == REGION_FULL) {
+        t->region[n].state = REGION_SWEEPING;
+        t->region[n].spared = false;
+    }
+}
+
+/* Opens the next region. False: someone may still be in it. */
+static bool region_next(struct jit_vm *t)
+{
+    struct region *next = &t->region[t->victim];
+    sweep(t, ~0u);
+    if (next->state == REGION_DRAINING && !is_drained(t, next)) {
+        t->no_room++;
+        return false;
+    }
+    region_clear(t, next);
+    next->state = REGION_OPEN;
+    t->region[t->open].state = REGION_FULL;
+    t->open = t->victim;
+    choose_victim(t);
+    return true;
+}
+
+static bool region_is_full(const struct jit_vm *t, const struct region *r)
+{
+    return t->region_size - r->used < ROOM_MIN || r->blocks == t->region_blocks ||
+           t->region_links - r->links < BLOCK_LINKS;
+}
+
+bool cache_begin(struct jit *j, struct emitter *e)
+{
+    struct jit_vm *t = j->vm;
+    if (region_is_full(t, &t->region[t->open]) && !region_next(t))
+        return false;
+    struct region *r = &t->region[t->open];
+    *e = (struct emitter){.p = region_start(t, t->open) + r->used, .to_exec = t->rx - t->rw};
+    e->end = e->p + MIN(t->region_size - r->used, (size_t)TRANSLATION_MAX);
+    return true;
+}
+
+bool cache_retry(struct jit *j, const struct emitter *e)
+{
+    struct jit_vm *t = j->vm;
+    struct region *r = &t->region[t->open];
+    return e->overrun && t->region_size - r->used < TRANSLATION_MAX && region_next(t);
+}
+
 struct block *cache_block(struct jit *j)
 {
-    struct block *b = &j->block[j->block_count++];
-    *b = (struct block){0};
-    j->link_mark = j->link_count;
+    struct jit_vm *t = j->vm;
+    const struct region *r = &t->region[t->open];
+    struct block *b = &t->block[(size_t)t->open * t->region_blocks + r->blocks];
+    *b = (struct block){.link = &t->link[(size_t)t->open * t->region_links + r->links]};
     return b;
 }
 
-void cache_unblock(struct jit *j, struct block *b)
+void cache_commit(struct jit *j, const struct emitter *e)
 {
-    j->block_count = (size_t)(b - j->block);
-    j->link_count = j->link_mark;
+    struct jit_vm *t = j->vm;
+    struct region *r = &t->region[t->open];
+    size_t used = ALIGN_UP((size_t)(e->p - region_start(t, t->open)), 16);
+    t->host_bytes += used - r->used;
+    r->used = used;
 }
 
-void cache_insert(struct jit *j, struct block *b)
+void cache_insert(struct jit *j, struct block *b, struct code_page *page)
 {
-    struct block **bucket = bucket_of(j, b->hva, b->rip), **page = page_bucket_of(j, b->hva);
+    struct jit_vm *t = j->vm;
+    struct region *r = &t->region[t->open];
+    struct block **bucket = bucket_of(t, b->hva, b->rip);
+    r->blocks++;
+    r->links += b->links;
+    for (unsigned i = 0; i < b->links; i++)
+        b->link[i].unaimed = load_le32(b->link[i].site);
+    b->mapping = mapping_get(t, b->rip & PAGE_MASK, page->hva, b->mode & MODE_USER);
+    b->page = page;
+    b->next_page = page->blocks;
+    b->at_page = &page->blocks;
+    if (page->blocks)
+        page->blocks->at_page = &b->next_page;
+    page->blocks = b;
+    track_block(page, b);
     b->next = *bucket;
-    *bucket = b;
-    b->next_page = *page;
-    *page = b;
+    __atomic_store_n(bucket, b, __ATOMIC_RELEASE);
+    sweep(t, SWEEP_STEP);
 }
 
-static void unhash(struct jit *j, struct block *b)
+void cache_note_found(const struct jit *j, const struct block *b)
 {
-    struct block **at = bucket_of(j, b->hva, b->rip);
-    while (*at != b)
-        at = &(*at)->next;
-    *at = b->next;
-    struct jit_jump *jump = cache_jump(j, b->rip);
-    if (jump->key == cache_key(b->rip, b->mode))
-        *jump = (struct jit_jump){0};
-}
-
-static void unlink_incoming(struct block *b)
-{
-    while (b->incoming) {
-        struct link *link = b->incoming;
-        store_le32(link->value, 0);
-        b->incoming = link->next;
-        link->at = NULL;
-    }
-}
-
-/* All blocks of a page go together, so that no jump chained within the page is left. */
-void cache_drop_page(struct jit *j, const u8 *page)
-{
-    for (struct block **at = page_bucket_of(j, page); *at;) {
-        struct block *b = *at;
-        if (((uintptr_t)b->hva & PAGE_MASK) != (uintptr_t)page) {
-            at = &b->next_page;
-            continue;
-        }
-        *at = b->next_page;
-        unhash(j, b);
-        unlink_incoming(b);
-        j->invalidated++;
-    }
-    j->v->engine_words[WORD_LINK] = 0;
-    cache_forget_returns(j);
+    _Atomic(u32) *found = &j->vm->region[region_of(j->vm, b->entry)].found;
+    atomic_store_explicit(found, atomic_load_explicit(found, memory_order_relaxed) + 1, memory_order_relaxed);
 }

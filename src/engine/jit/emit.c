@@ -149,6 +149,25 @@ u8 *emit_branch(struct emitter *e, unsigned opcode)
     return site;
 }
 
+static const char *const nops[] = {"", "\x90", "\x66\x90", "\x0f\x1f\x00", "\x0f\x1f\x40\x00"};
+
+void emit_pad_for_patch(struct emitter *e, unsigned before)
+{
+    unsigned at = (unsigned)((uintptr_t)e->p + before) & 7;
+    if (at > 4)
+        emit_bytes(e, nops[8 - at], 8 - at);
+}
+
+void emit_patch(u8 *site, u32 value)
+{
+    __asm__ volatile("movl %1, %0" : "=m"(*(u8(*)[4])site) : "r"(value) : "memory");
+}
+
+void emit_patch_aim(u8 *site, s64 to_exec, const u8 *target)
+{
+    emit_patch(site, (u32)(target - (site + 4 + to_exec)));
+}
+
 void emit_aim(u8 *site, s64 to_exec, const u8 *target)
 {
     store_le32(site, (u32)(target - (site + 4 + to_exec)));

@@ -54,6 +54,11 @@ void emit_rm8(struct emitter *e, unsigned opcode, unsigned reg, unsigned base, s
  * writable address of the displacement) can be aimed later. */
 u8 *emit_branch(struct emitter *e, unsigned opcode);
 void emit_aim(u8 *site, s64 to_exec, const u8 *target);
+/* For what is changed while others may run it: NOPs, so that the 4 bytes that begin `before` bytes on lie
+ * within 8 aligned ones; and the change, in one access. */
+void emit_pad_for_patch(struct emitter *e, unsigned before);
+void emit_patch(u8 *site, u32 value);
+void emit_patch_aim(u8 *site, s64 to_exec, const u8 *target);
 void emit_jump_to(struct emitter *e, unsigned opcode, const u8 *target);
 
 /* The instruction again, with other registers: host[i] is operand i's (if a GPR or vector register; AH..BH

@@ -20,19 +20,22 @@
  *  3. A block lies within one guest page; its key is (host address of its code, RIP, mode). Its mapping is
  * looked up in the exec TLB when it is entered from outside its page. What was found may be used again, as a
  * processor's TLB would, as long as the *context* is the same: asid_tag and code_epoch, or code_epoch alone
- * for global pages (mmu_code_remember). Direct jumps to other pages, indirect jumps (struct jit_jump) and
- * returns compare it, or are forgotten when it changes. Rights of data are in the TLB that v->engine_words
- * point to.
+ * for global pages (mmu_code_remember). Direct jumps to other pages (v->engine_table), indirect jumps (struct
+ * jit_jump) and returns compare it, or are forgotten when it changes. Rights of data are in the TLB that
+ * v->engine_words point to.
  *  4. A page with blocks has RAM_PAGE_CODE: no TLB has write entries for it, so every write is reported
- * (track.c). A write to bytes of a block drops the page's blocks on every vCPU: on the writer's before its
- * next instruction, on others before they take an event, and before their next backward or far jump's target
- * begins. (Another CPU must execute a serializing instruction before it may count on new code, SDM vol.
- * 3 8.1.3: those are the interpreter's.)
+ * (track.c). A write to bytes that a block was made from (struct code_range) removes the block from the
+ * tables and from what jumps to it directly, at once; a vCPU that may have noted it elsewhere is told, and
+ * forgets it: the writer's before its next instruction, others before they take an event, and before their
+ * next backward or far jump's target begins. (Another CPU must execute a serializing instruction before it
+ * may count on new code, SDM vol. 3 8.1.3: those are the interpreter's.)
  *  5. Jumps to RIPs that are not above the source's block poll the stop flag, far and indirect jumps too.
  * Returns to where the ring says do not: a cycle of such returns, forward calls and forward jumps would have
  * to nest deeper than the ring. So a loop cannot miss a kick.
  *
- * The cache belongs to the vCPU (later: to the VM); when it is full it is emptied.
+ *  6. Blocks belong to the VM. Code has no vCPU's own address or number in it: what differs is behind gs:.
+ * Code memory is used again only after every vCPU has left translated code since the block was removed
+ * (cache.h).
  */
 #ifndef RING3_ENGINE_JIT_JIT_H
 #define RING3_ENGINE_JIT_JIT_H
@@ -110,6 +113,7 @@ enum jit_mode {
 #define AT_RIP            ((u32)offsetof(struct vcpu, rip))
 #define AT_RFLAGS         ((u32)offsetof(struct vcpu, rflags))
 #define AT_ASID           ((u32)offsetof(struct vcpu, asid_tag))
+#define AT_EXPECT(i)      ((u32)offsetof(struct vcpu, engine_table) + 4u * (i))
 #define AT_STOP           (AT_WORD(WORD_CONTEXT) + 4)
 #define AT_RING_TOP(user) AT_WORD(WORD_RING_TOP + (user))
 #define AT_RING(user)     AT_WORD(WORD_RING + 2 * RING_COUNT * (user))
@@ -126,33 +130,54 @@ struct jit;
 
 /*
  * A direct jump out of a block; `site` is aimed at the target once that exists. Within the page it is as good
- * as the page's own mapping. Into another page it is behind a check that the context is still the one in
- * which the target was looked up.
+ * as the page's own mapping. Into another page it is behind a check that this vCPU has found, in its present
+ * context, that the page leads to where the target is: v->engine_table[the target's mapping].
+ *
+ * Code is changed while others run it: each displacement lies within 8 aligned bytes, so that it is fetched
+ * whole, old or new (SDM vol. 3 8.1.1), and any mixture of old and new ones is right. A far site is only
+ * ever aimed at blocks of one mapping.
  */
 struct link {
     u64 rip;
     u8 *site;                /* writable addresses: of the displacement, */
-    u8 *word;                /* far: of the offset of the word that is checked, NULL: near */
-    u8 *value;               /* far: of minus the context expected, 0 if none */
+    u8 *expect;              /* far: of the offset of the word in engine_table, NULL: near */
+    u8 *word;                /* far: of the offset of the context that is compared, */
     u8 *miss;                /* far: of the displacement of the jump taken if it is another one, */
     const u8 *lookup;        /* and where that can lead for good */
-    struct link *next, **at; /* far: in the target's `incoming` */
+    struct link *next, **at; /* in the target's `incoming` */
     struct block *from;
-    u8 relinked;
-    bool poll;  /* enters through the target's poll */
-    bool plain; /* to the plain translation */
+    struct block *target; /* NULL: not aimed. Read without the lock */
+    u32 unaimed;          /* the displacement that leaves through the link */
+    u32 mapping;          /* far: expected, or 0 */
+    bool poll;            /* enters through the target's poll */
+    bool plain;           /* to the plain translation */
+    bool looks_up;        /* far: `miss` leads to `lookup` */
+    bool global;          /* far: `word` is WORD_GLOBAL */
 };
 
+/* Bytes of guest code that a translation depends on: [offset, offset + len) of the block's page. */
+struct code_range {
+    u16 offset, len;
+};
+#define BLOCK_RANGES 8
+
+struct code_page;
 struct block {
     u64 rip;
     const u8 *hva;  /* of the first byte of guest code */
     const u8 *poll; /* entries: with the poll, without */
     const u8 *entry;
-    struct block *next;      /* in the hash's bucket */
-    struct block *next_page; /* in the page's */
-    struct link *incoming;   /* from other pages */
-    u16 len;                 /* bytes of guest code */
-    u16 mode;                /* enum jit_mode */
+    struct block *next;                 /* in the hash's bucket */
+    struct block *next_page, **at_page; /* in the page's */
+    struct link *incoming;
+    struct link *link; /* [links] */
+    struct code_page *page;
+    u32 mapping; /* of its page, or 0 */
+    u8 links;
+    u16 mode; /* enum jit_mode */
+    u8 ranges;
+    bool dropped; /* not in the tables any more. Read without the lock */
+    struct code_range range[BLOCK_RANGES];
 };
 
 /* What indirect jumps find without help: direct-mapped by RIP. */
@@ -170,54 +195,49 @@ struct jit_thunks {
         *vectors_load, *high_load, *vectors_store, *x87_load, *x87_store;
 };
 
-#define BUCKET_BITS 15
-#define PENDING_MAX 64
-
+/* One vCPU's part; cache.h has what they share. */
+struct jit_vm;
 struct jit {
     struct vcpu *v;
     struct jit_vm *vm;
     u16 mode; /* enum jit_mode, as the run loop has last seen it; valid if translatable */
     bool translatable;
-    /* Code memory. */
-    int fd;
-    u8 *rw, *rx;
-    size_t size, used, base_used; /* base_used: the thunks */
-    struct jit_thunks thunk;
-    /* Blocks. */
-    struct block *block;
-    size_t block_count, block_max;
-    struct link *link;
-    size_t link_count, link_max, link_mark; /* mark: before the block that is being made */
-    struct block **bucket, **page_bucket;   /* 1 << BUCKET_BITS each */
+    struct jit_thunks thunk; /* the VM's */
     struct jit_jump *jump;
-    u64 flushes;
-    /* Of the block that was found last: which word its context is in, and what that says. */
-    unsigned context_word;
-    u32 context;
-    /* Pages written by someone: [vm->lock] but `pending_any`. */
-    const u8 *pending[PENDING_MAX];
-    unsigned pending_count; /* PENDING_MAX + 1: everything */
+    /* 0: outside translated code and the tables; else vm->epoch as it was when they were last entered. */
+    _Atomic(u64) inside;
+    /* Something was removed from the tables: this vCPU's notes of it are to be forgotten. */
     _Atomic(bool) pending_any;
+    _Atomic(u64) pending_regions; /* bit per region */
+    u64 dropped_seen;             /* of vm->dropped_count */
     /* Statistics. */
-    u64 translated, insns, guest_bytes, entered, chained, stepped, invalidated, fills;
+    u64 entered, stepped, fills, forgets;
     u64 fallback[INSN_COUNT];
 };
 
-/* cache.c: code memory and the block tables. */
-int cache_create(struct jit *j, size_t size, struct error *err);
-void cache_destroy(struct jit *j);
-/* Room for one translation; empties the cache if there is none left. */
-#define TRANSLATION_MAX (64u << 10)
-void cache_begin(struct jit *j, struct emitter *e);
+/* cache.c: code memory and the block tables. [lock] but for cache_find and the vCPU's own parts. */
+int cache_create(struct jit_vm *t, size_t size, struct error *err);
+void cache_destroy(struct jit_vm *t);
+int cache_create_jumps(struct jit *j, struct error *err);
+void cache_destroy_jumps(struct jit *j);
+/* Room for one translation; false: there is none now. */
+#define TRANSLATION_MAX (32u << 10)
+bool cache_begin(struct jit *j, struct emitter *e);
 void cache_commit(struct jit *j, const struct emitter *e);
-struct block *cache_find(const struct jit *j, const u8 *hva, u64 rip, unsigned mode);
+/* The translation did not fit: another region, if that would help. */
+bool cache_retry(struct jit *j, const struct emitter *e);
+struct block *cache_find(const struct jit_vm *t, const u8 *hva, u64 rip, unsigned mode);
 /* A block that is not in the tables yet, and its insertion. */
 struct block *cache_block(struct jit *j);
 #define BLOCK_LINKS 24
-void cache_unblock(struct jit *j, struct block *b); /* the last one, unused */
-void cache_insert(struct jit *j, struct block *b);
-void cache_drop_page(struct jit *j, const u8 *page);
-void cache_flush(struct jit *j);
+void cache_insert(struct jit *j, struct block *b, struct code_page *page);
+void cache_drop(struct jit_vm *t, struct block *b);
+/* This vCPU was told: forgets what it has noted of blocks that are gone. */
+void cache_take_pending(struct jit *j);
+/* Forgets every block that this vCPU has noted. */
+void cache_forget(struct jit *j);
+/* For the choice of what is evicted. */
+void cache_note_found(const struct jit *j, const struct block *b);
 /* No RET finds what a CALL has noted. */
 void cache_forget_returns(struct jit *j);
 struct jit_jump *cache_jump(const struct jit *j, u64 rip);
@@ -232,17 +252,21 @@ static inline u64 cache_key(u64 rip, unsigned mode)
 void thunks_emit(struct jit *j, struct emitter *e);
 extern const u8 jit_host_of[16]; /* the host register of a guest one, or HOST_NONE */
 
+/* link.c: the jump that was left through (WORD_LINK) leads to `b` from now on, whose page is global or not.
+ */
+void link_aim(struct jit *j, struct block *b, bool global);
+
 /* track.c: which pages have blocks. The VM's part. */
-struct jit_vm;
 int track_create(struct vm *vm, struct error *err);
 void track_destroy(struct vm *vm);
-/* Has writes to [hva, hva + len), within one page, reported to `j` from now on; `code` is what was read from
- * there. False if the bytes have changed since. May wait for other vCPUs. */
-bool track_code(struct jit *j, const u8 *hva, const u8 *code, unsigned len);
+/* The record of the page that holds v->rip's code, at `hva`: from now on writes to it are reported. NULL: it
+ * is not to be translated now. `guarded` is to be looked at again under the lock. May wait for other vCPUs.
+ */
+struct code_page *track_page(struct jit *j, const u8 *hva);
+/* This vCPU may enter the page's blocks without being seen. */
+void track_enter(struct jit *j, const struct block *b);
 /* --trace jitmap: names a block's code. */
 void track_map_block(struct jit *j, const struct block *b, const u8 *code, size_t size);
-/* Drops what was written. */
-void track_take_pending(struct jit *j);
 
 /* block.c: the block at v->rip, whose code is at `hva` (in RAM or ROM); NULL if it cannot be had now. */
 struct block *block_translate(struct jit *j, const u8 *hva, unsigned mode);

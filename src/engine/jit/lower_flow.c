@@ -30,9 +30,12 @@ static bool is_near(const struct translation *t, u64 target)
 
 struct link *link_new(struct translation *t, u64 target)
 {
-    struct link *link = &t->link[t->links++];
+    struct link *link = &t->link[t->links];
+    if (t->links + 1 < BLOCK_LINKS)
+        t->links++;
+    else
+        t->e.overrun = true;
     *link = (struct link){.rip = target, .poll = target <= t->b->rip, .from = t->b};
-    t->j->link_count++;
     return link;
 }
 
@@ -48,26 +51,30 @@ void lower_link(struct translation *t, const struct link *link)
     emit_jump_to(&t->e, 0xe9, t->j->thunk.link);
 }
 
-/* Is the context (and no stop wanted) the one of the link? Without touching the flags. */
+/* Is the context (and no stop wanted) the one in which the target's page was found to be where it is
+ * expected? Without touching the flags. Until the link is aimed no context is. */
 void lower_far(struct translation *t, unsigned n)
 {
     struct emitter *e = &t->e;
     struct link *link = &t->link[n];
     EMIT(e, "\x49\x89\xcb"); /* mov r11, rcx */
+    emit_pad_for_patch(e, 5);
     emit_gs_load(e, RCX, AT_WORD(WORD_CONTEXT));
     link->word = e->p - 4;
-    EMIT(e, "\x48\x8d\x89"); /* lea rcx, [rcx + disp32] */
-    link->value = e->p;
-    emit_u32(e, 0);
-    EMIT(e, "\xe3\x05"); /* jrcxz +5 */
+    emit_pad_for_patch(e, 5);
+    emit_gs(e, 0x63, T0, AT_EXPECT(0), true); /* movsxd r10, gs:[...] */
+    link->expect = e->p - 4;
+    EMIT(e, "\x4a\x8d\x0c\x11\xe3\x05"); /* lea rcx, [rcx + r10]; jrcxz +5 */
     tail_add(t, emit_branch(e, 0xe9), TAIL_MISS, n, false);
     EMIT(e, "\x4c\x89\xd9"); /* mov rcx, r11 */
+    emit_pad_for_patch(e, 1);
     link->site = emit_branch(e, 0xe9);
 }
 
 static void jump_if(struct translation *t, unsigned opcode, u64 target)
 {
     struct link *link = link_new(t, target);
+    emit_pad_for_patch(&t->e, opcode > 0xff ? 2 : 1);
     link->site = emit_branch(&t->e, opcode);
     tail_add(t, link->site, is_near(t, target) ? TAIL_LINK : TAIL_FAR, link_index(t, link), false);
 }

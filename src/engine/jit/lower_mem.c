@@ -328,13 +328,16 @@ static void tail_miss(struct translation *t, struct link *link)
 {
     struct emitter *e = &t->e;
     EMIT(e, "\x4c\x89\xd9"); /* mov rcx, r11 */
+    emit_pad_for_patch(e, 1);
     link->miss = emit_branch(e, 0xe9);
     link->lookup = emit_here(e);
     emit_mov_imm(e, T0, link->rip);
     emit_jump_to(e, 0xe8, t->j->thunk.lookup);
     EMIT(e, "\x41\xff\xe3"); /* jmp r11 */
-    if (!e->overrun)
+    if (!e->overrun) {
         emit_aim(link->miss, e->to_exec, emit_here(e));
+        emit_aim(link->site, e->to_exec, emit_here(e));
+    }
     lower_link(t, link);
 }
 
@@ -405,6 +408,7 @@ static void tail_emit(struct translation *t, const struct tail *tail)
         break;
     case TAIL_LINK_SITE:
     case TAIL_RETURN:
+        emit_pad_for_patch(e, 1);
         link->site = emit_branch(e, 0xe9);
         if (!e->overrun)
             emit_aim(link->site, e->to_exec, emit_here(e));

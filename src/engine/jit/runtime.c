@@ -3,12 +3,9 @@
 #include "cpu/ctrl.h"
 #include "cpu/xstate.h"
 #include "engine/interp/dispatch.h"
-#include "engine/jit/jit.h"
-#include "engine/jit/track.h"
+#include "engine/jit/cache.h"
 
-#define CACHE_SIZE          MIB(128) /* of all vCPUs */
-#define CACHE_SIZE_MIN      MIB(1)   /* of one */
-#define INTERPRETED_AT_ONCE 20000    /* instructions of other modes */
+#define INTERPRETED_AT_ONCE 20000 /* instructions of other modes */
 
 static bool is_flat(const struct segreg *s)
 {
@@ -60,10 +57,12 @@ static void update_context(struct jit *j)
     u32 context = epoch << 12 | (u32)v->asid_tag, *word = (u32 *)&v->engine_words[WORD_CONTEXT];
     if (likely(context == *word))
         return;
-    if (epoch < (*word >> 12)) /* around: what has old numbers must go */
-        cache_flush(j);
-    else
+    if (epoch < (*word >> 12)) { /* around: what has old numbers must go */
+        cache_forget(j);
+        memset(v->engine_table, 0, sizeof v->engine_table);
+    } else {
         cache_forget_returns(j);
+    }
     *word = context;
     *(u32 *)&v->engine_words[WORD_GLOBAL] = CONTEXT_GLOBAL | epoch << 12;
 }
@@ -230,6 +229,21 @@ const u8 *jit_step_end(struct vcpu *v, u32 what)
     return jump->code;
 }
 
+/* What this vCPU may use again as long as its context is what it is. */
+static void note_found(struct jit *j, struct block *b)
+{
+    struct vcpu *v = j->v;
+    track_enter(j, b);
+    bool global = mmu_code_remember(v, v->rip);
+    u32 context = (u32)v->engine_words[global ? WORD_GLOBAL : WORD_CONTEXT];
+    if (b->mapping)
+        v->engine_table[b->mapping] = (s32)(0u - context);
+    if (!(b->mode & MODE_PLAIN))
+        *cache_jump(j, b->rip) =
+            (struct jit_jump){.key = cache_key(b->rip, b->mode), .context = context, .code = b->entry};
+    link_aim(j, b, global);
+}
+
 /* The block at v->rip, or NULL: the instruction is the interpreter's. Raises what the fetch raises. */
 static struct block *find_block(struct jit *j)
 {
@@ -242,63 +256,18 @@ static struct block *find_block(struct jit *j)
     const u8 *hva = page + (v->rip & ~PAGE_MASK);
     const struct link *link = (const struct link *)(uintptr_t)v->engine_words[WORD_LINK];
     unsigned mode = j->mode | (link && link->plain && link->rip == v->rip ? MODE_PLAIN : 0);
-    struct block *b = cache_find(j, hva, v->rip, mode);
+    struct block *b = cache_find(j->vm, hva, v->rip, mode);
     if (!b)
         b = block_translate(j, hva, mode);
-    if (!b)
-        return NULL;
-    if (mode & MODE_PLAIN)
-        return b;
-    bool global = mmu_code_remember(v, v->rip);
-    j->context_word = global ? WORD_GLOBAL : WORD_CONTEXT;
-    j->context = (u32)v->engine_words[j->context_word];
-    *cache_jump(j, b->rip) =
-        (struct jit_jump){.key = cache_key(b->rip, b->mode), .context = j->context, .code = b->entry};
+    else
+        cache_note_found(j, b);
+    if (b)
+        note_found(j, b);
     return b;
-}
-
-/* Into another page: from now on, in this context. A jump that keeps changing its context looks up instead.
- */
-#define RELINKS 8
-static void chain_far(struct jit *j, struct link *link, struct block *b)
-{
-    s64 to_exec = j->rx - j->rw;
-    if (link->at) {
-        *link->at = link->next;
-        if (link->next)
-            link->next->at = link->at;
-    }
-    link->next = b->incoming;
-    link->at = &b->incoming;
-    b->incoming = link;
-    if (link->next)
-        link->next->at = &link->next;
-    if (++link->relinked == RELINKS)
-        emit_aim(link->miss, to_exec, link->lookup);
-    store_le32(link->word, AT_WORD(j->context_word));
-    store_le32(link->value, 0u - j->context);
-    emit_aim(link->site, to_exec, b->entry);
-}
-
-/* The jump that was left through leads to `b` from now on. */
-static void chain(struct jit *j, struct block *b)
-{
-    struct link *link = (struct link *)(uintptr_t)j->v->engine_words[WORD_LINK];
-    j->v->engine_words[WORD_LINK] = 0;
-    const struct block *from = link ? link->from : NULL;
-    if (!link || link->rip != b->rip || (from->mode | MODE_PLAIN) != (b->mode | MODE_PLAIN) ||
-        link->plain != !!(b->mode & MODE_PLAIN))
-        return;
-    if (link->word)
-        chain_far(j, link, b);
-    else if ((((uintptr_t)from->hva ^ (uintptr_t)b->hva) & PAGE_MASK) == 0)
-        emit_aim(link->site, j->rx - j->rw, link->poll ? b->poll : b->entry);
-    j->chained++;
 }
 
 static void enter(struct jit *j, struct block *b)
 {
-    chain(j, b);
     j->v->engine_words[WORD_ENTRY] = (u64)(uintptr_t)b->poll;
     j->entered++;
     ((void (*)(void))(uintptr_t)j->thunk.enter)();
@@ -319,10 +288,12 @@ static enum cpu_pending loop(struct jit *j)
 {
     struct vcpu *v = j->v;
     for (;;) {
+        /* In this order (cache.h); stop_clear is a full barrier. */
+        atomic_store_explicit(&j->inside, atomic_load(&j->vm->epoch), memory_order_relaxed);
         stop_clear(v);
         jit_update_words(v);
         if (atomic_load(&j->pending_any))
-            track_take_pending(j);
+            cache_take_pending(j);
         struct block *b = NULL;
         if (unlikely(attention(v))) {
             enum cpu_pending next = cpu_handle_events(v);
@@ -365,6 +336,7 @@ static enum vcpu_exit run(struct vcpu *v)
         next = deliver_and_loop(j);
     }
     v->unwind = saved;
+    atomic_store(&j->inside, 0);
     vcpu_leave(v);
     return vcpu_exit_of(next);
 }
@@ -380,7 +352,7 @@ static void vcpu_destroy_jit(struct vcpu *v)
     interp_finish(v);
     if (!j)
         return;
-    cache_destroy(j);
+    cache_destroy_jumps(j);
     free(j);
     v->engine = NULL;
 }
@@ -396,13 +368,6 @@ static void words_init(struct vcpu *v, const struct jit *j)
     v->engine_words[WORD_HOST_FCW] = 0x37f;
 }
 
-/* Of one vCPU. */
-static u64 cache_size(const struct vm *vm)
-{
-    u64 total = vm->code_cache ? vm->code_cache : CACHE_SIZE;
-    return ALIGN_UP(MAX(total / MAX(vm->model.cpu_count, 1u), CACHE_SIZE_MIN), (u64)PAGE_SIZE);
-}
-
 static int vcpu_create_jit(struct vcpu *v, struct error *err)
 {
     struct jit *j = calloc(1, sizeof *j);
@@ -410,11 +375,10 @@ static int vcpu_create_jit(struct vcpu *v, struct error *err)
         return error_set(err, ENOMEM, "no memory for the translator of CPU %u", v->index);
     j->v = v;
     j->vm = v->vm->engine_vm;
-    j->fd = -1;
     v->engine = j;
     int rc = interp_init(v, err);
     if (!rc)
-        rc = cache_create(j, cache_size(v->vm), err);
+        rc = cache_create_jumps(j, err);
     if (rc)
         vcpu_destroy_jit(v);
     else
@@ -439,22 +403,37 @@ static void stats_fallbacks(const struct jit *j, void (*line)(void *opaque, cons
     }
 }
 
+static void stats_vm(const struct jit_vm *t, void (*line)(void *opaque, const char *text), void *opaque)
+{
+    typedef unsigned long long n;
+    char text[200];
+    snprintf(text, sizeof text,
+             "jit: %llu blocks of %llu instructions, %llu KiB, made into %llu KiB; %llu jumps chained",
+             (n)t->translated, (n)t->insns, (n)t->guest_bytes >> 10, (n)t->host_bytes >> 10, (n)t->chained);
+    line(opaque, text);
+    snprintf(
+        text, sizeof text,
+        "jit: %llu of %u regions evicted with %llu blocks (%llu spared, %llu times no room), %u mappings",
+        (n)t->evicted, t->region_count, (n)t->evicted_blocks, (n)t->spared, (n)t->no_room, t->mapping_count);
+    line(opaque, text);
+    snprintf(
+        text, sizeof text,
+        "jit: %llu writes to code pages, %llu beside code; %llu blocks dropped, pages rested %llu times; "
+        "%llu pages guarded, %llu TLB sweeps",
+        (n)t->writes, (n)t->false_hits, (n)t->drops, (n)t->rests, (n)t->guards, (n)t->sweeps);
+    line(opaque, text);
+}
+
 static void stats(const struct vcpu *v, void (*line)(void *opaque, const char *text), void *opaque)
 {
     const struct jit *j = v->engine;
     char text[200];
+    if (v->index == 0)
+        stats_vm(j->vm, line, opaque);
     snprintf(text, sizeof text,
-             "cpu%u: %llu blocks of %llu instructions (%llu KiB of host code now, %llu flushes, %llu blocks "
-             "dropped)",
-             v->index, (unsigned long long)j->translated, (unsigned long long)j->insns,
-             (unsigned long long)j->used >> 10, (unsigned long long)j->flushes,
-             (unsigned long long)j->invalidated);
-    line(opaque, text);
-    snprintf(
-        text, sizeof text,
-        "cpu%u: %llu entries, %llu jumps chained, %llu instructions by the interpreter, %llu of them alone",
-        v->index, (unsigned long long)j->entered, (unsigned long long)j->chained,
-        (unsigned long long)v->instructions, (unsigned long long)j->stepped);
+             "cpu%u: %llu entries, %llu instructions by the interpreter, %llu of them alone", v->index,
+             (unsigned long long)j->entered, (unsigned long long)v->instructions,
+             (unsigned long long)j->stepped);
     line(opaque, text);
     snprintf(text, sizeof text, "cpu%u: %llu TLB misses", v->index, (unsigned long long)j->fills);
     line(opaque, text);

@@ -2,20 +2,23 @@
  * Self- and cross-modifying code: writes to pages with translations.
  *
  * The order that makes it exact: a translator marks the page, then makes every vCPU forget its writable
- * mappings of it, then compares the bytes with what it has translated. A writer writes, then looks at the
- * mark. Whichever comes second sees the other.
+ * mappings of it, then, under the lock, reads the bytes and enters the block. A writer writes, then looks at
+ * the mark, then takes the lock. Whichever comes second sees the other.
+ *
+ * A page whose blocks are dropped again and again *rests*: for a while it is interpreted, and is not marked
+ * if nothing else of it is translated, so that writing to it costs nothing.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
 #include "cpu/mmu.h"
-#include "engine/jit/track.h"
+#include "engine/jit/cache.h"
 
 static struct code_page **page_bucket(struct jit_vm *t, const u8 *page)
 {
     u64 h = (u64)(uintptr_t)page * 0x9e3779b97f4a7c15ull;
-    return &t->bucket[h >> (64 - PAGE_BUCKET_BITS)];
+    return &t->page_bucket[h >> (64 - PAGE_BUCKET_BITS)];
 }
 
 static const u8 *page_of(const u8 *hva)
@@ -38,57 +41,97 @@ static struct code_page *page_find(struct jit_vm *t, const u8 *page)
     return p;
 }
 
-/* [lock] */
-static void pend(struct jit *j, const u8 *page)
+#define DROPS_MAX  12       /* in a row, before the page rests */
+#define DROPS_SOON 50000    /* ns: what is in a row: translating takes several microseconds a block */
+#define CALM       10000000 /* ns without: forgiven */
+#define REST_MIN   64       /* instructions */
+#define REST_MAX   16384
+
+/* Some of the page's blocks were dropped. */
+static void rest_if_storm(struct jit_vm *t, struct code_page *p)
 {
-    for (unsigned i = 0; i < MIN(j->pending_count, PENDING_MAX); i++)
-        if (j->pending[i] == page)
-            return;
-    if (j->pending_count < PENDING_MAX)
-        j->pending[j->pending_count++] = page;
-    else
-        j->pending_count = PENDING_MAX + 1;
+    u64 now = clock_now(t->vm->clock), since = now - p->dropped_at;
+    p->dropped_at = now;
+    if (since > DROPS_SOON)
+        p->drops = 0;
+    if (since > CALM)
+        p->rest = 0;
+    if (++p->drops < DROPS_MAX)
+        return;
+    p->drops = DROPS_MAX / 2;
+    p->resting = p->rest = p->rest ? MIN(2 * p->rest, (u32)REST_MAX) : REST_MIN;
+    t->rests++;
 }
 
-static void tell(struct jit *j)
+static bool overlaps(const struct block *b, unsigned offset, size_t len)
 {
-    atomic_store(&j->pending_any, true);
-    jit_stop(j->v);
+    for (unsigned i = 0; i < b->ranges; i++)
+        if (offset < (unsigned)b->range[i].offset + b->range[i].len && b->range[i].offset < offset + len)
+            return true;
+    return false;
+}
+
+static u64 lines_of_block(const struct block *b)
+{
+    u64 lines = 0;
+    for (unsigned i = 0; i < b->ranges; i++)
+        lines |= lines_of((const u8 *)(uintptr_t)b->range[i].offset, b->range[i].len);
+    return lines;
+}
+
+/* Drops the blocks made from what was written. */
+static void page_written(struct jit_vm *t, struct code_page *p, unsigned offset, size_t len)
+{
+    bool any = false;
+    p->lines = 0;
+    for (struct block *b = p->blocks, *next; b; b = next) {
+        next = b->next_page;
+        if (overlaps(b, offset, len)) {
+            cache_drop(t, b);
+            any = true;
+        } else {
+            p->lines |= lines_of_block(b);
+        }
+    }
+    if (!any)
+        return;
+    rest_if_storm(t, p);
+    u64 owners = atomic_load(&p->owners);
+    for (unsigned i = 0; i < t->vm->cpu_count; i++)
+        if (owners >> i & 1 && cache_of(t, i))
+            cache_tell(cache_of(t, i));
 }
 
 static void written(void *opaque, const u8 *hva, size_t len)
 {
     struct jit_vm *t = opaque;
-    const u8 *page = page_of(hva);
     pthread_mutex_lock(&t->lock);
-    struct code_page *p = page_find(t, page);
-    if (p && (p->lines & lines_of(hva, len))) {
-        for (unsigned i = 0; i < t->vm->cpu_count; i++) {
-            if (!(p->owners >> i & 1))
-                continue;
-            struct jit *j = t->vm->cpu[i]->engine;
-            pend(j, page);
-            tell(j);
+    struct code_page *p = page_find(t, page_of(hva));
+    if (p) {
+        t->writes++;
+        if (p->lines & lines_of(hva, len))
+            page_written(t, p, (unsigned)(hva - p->hva), len);
+        else
+            t->false_hits++;
+        if (!p->blocks) {
+            p->lines = 0;
+            p->epoch++;
+            p->guarded = false;
+            atomic_fetch_and(p->flags, (u8)~RAM_PAGE_CODE);
         }
-        p->owners = p->lines = 0;
-        p->epoch++;
-        p->guarded = false;
-        atomic_fetch_and(p->flags, (u8)~RAM_PAGE_CODE);
     }
     pthread_mutex_unlock(&t->lock);
 }
 
-void track_take_pending(struct jit *j)
+void track_enter(struct jit *j, const struct block *b)
 {
-    pthread_mutex_lock(&j->vm->lock);
-    atomic_store(&j->pending_any, false);
-    if (j->pending_count > PENDING_MAX)
-        cache_flush(j);
-    else
-        for (unsigned i = 0; i < j->pending_count; i++)
-            cache_drop_page(j, j->pending[i]);
-    j->pending_count = 0;
-    pthread_mutex_unlock(&j->vm->lock);
+    u64 bit = BIT(j->v->index);
+    if (likely(atomic_load_explicit(&b->page->owners, memory_order_relaxed) & bit))
+        return;
+    atomic_fetch_or(&b->page->owners, bit);
+    /* Dropped just now, without our being told? */
+    if (__atomic_load_n(&b->dropped, __ATOMIC_SEQ_CST))
+        jit_stop(j->v);
 }
 
 /* No TLB lets anyone write to the page any more. The vCPU is stopped, or the caller's. */
@@ -135,34 +178,37 @@ static struct code_page *page_get(struct jit *j, const u8 *page)
     return p;
 }
 
-bool track_code(struct jit *j, const u8 *hva, const u8 *code, unsigned len)
+struct code_page *track_page(struct jit *j, const u8 *hva)
 {
     struct jit_vm *t = j->vm;
     const u8 *page = page_of(hva);
-    u64 lines = lines_of(hva, len);
-    bool guarded = false, ok = false;
+    bool guarded = true;
     u64 epoch = 0;
     pthread_mutex_lock(&t->lock);
     struct code_page *p = page_get(j, page);
-    if (p) {
+    if (p && p->resting) {
+        if (--p->resting == 0)
+            p->dropped_at = clock_now(t->vm->clock);
+        p = NULL;
+    } else if (p) {
         atomic_fetch_or(p->flags, RAM_PAGE_CODE);
         guarded = p->guarded;
         epoch = p->epoch;
-        p->owners |= BIT(j->v->index);
-        p->lines |= lines;
     }
     pthread_mutex_unlock(&t->lock);
-    if (!p)
-        return false;
-    if (!guarded)
-        forget_writable_everywhere(j, page);
+    if (guarded)
+        return p;
+    forget_writable_everywhere(j, page);
     pthread_mutex_lock(&t->lock);
-    if (p->epoch == epoch) {
-        p->guarded = true;
-        ok = memcmp(hva, code, len) == 0;
-    }
+    p->guarded |= p->epoch == epoch;
+    t->guards++;
     pthread_mutex_unlock(&t->lock);
-    return ok;
+    return p;
+}
+
+void track_block(struct code_page *p, const struct block *b)
+{
+    p->lines |= lines_of_block(b);
 }
 
 /* A new file of ours only: /tmp is anyone's. */
@@ -182,9 +228,12 @@ static FILE *map_open(struct vm *vm)
 void track_map_block(struct jit *j, const struct block *b, const u8 *code, size_t size)
 {
     if (unlikely(j->vm->map))
-        fprintf(j->vm->map, "%llx %zx cpu%u:%llx%s\n", (unsigned long long)(uintptr_t)code, size, j->v->index,
+        fprintf(j->vm->map, "%llx %zx guest:%llx%s\n", (unsigned long long)(uintptr_t)code, size,
                 (unsigned long long)b->rip, b->mode & MODE_PLAIN ? "-plain" : "");
 }
+
+#define CACHE_SIZE     MIB(128)
+#define CACHE_SIZE_MIN MIB(1)
 
 int track_create(struct vm *vm, struct error *err)
 {
@@ -192,9 +241,16 @@ int track_create(struct vm *vm, struct error *err)
     if (!t)
         return error_set(err, ENOMEM, "no memory for the translator");
     t->vm = vm;
-    t->map = map_open(vm);
+    t->fd = -1;
     pthread_mutex_init(&t->lock, NULL);
+    u64 size = ALIGN_UP(MAX(vm->code_cache ? vm->code_cache : CACHE_SIZE, CACHE_SIZE_MIN), (u64)PAGE_SIZE);
+    int rc = cache_create(t, size, err);
     vm->engine_vm = t;
+    if (rc) {
+        track_destroy(vm);
+        return rc;
+    }
+    t->map = map_open(vm);
     mem_set_code_listener(vm->mem, &(struct mem_code_listener){.written = written, .opaque = t});
     return 0;
 }
@@ -205,14 +261,15 @@ void track_destroy(struct vm *vm)
     if (!t)
         return;
     mem_set_code_listener(vm->mem, NULL);
-    for (unsigned i = 0; i < ARRAY_LEN(t->bucket); i++) {
-        for (struct code_page *p = t->bucket[i], *next; p; p = next) {
+    for (unsigned i = 0; i < ARRAY_LEN(t->page_bucket); i++) {
+        for (struct code_page *p = t->page_bucket[i], *next; p; p = next) {
             next = p->next;
             free(p);
         }
     }
     if (t->map)
         fclose(t->map);
+    cache_destroy(t);
     pthread_mutex_destroy(&t->lock);
     free(t);
     vm->engine_vm = NULL;

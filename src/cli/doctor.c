@@ -52,22 +52,6 @@ static void remedy(const char *fmt, ...)
 
 /* --- engines --- */
 
-/* Engines that the design has and a build may lack. */
-static const struct {
-    const char *name, *what;
-} planned_engines[] = {
-    {"jit", "the translator"},
-    {"kvm", "the host's virtualization hardware"},
-};
-
-static bool engine_exists(const char *name)
-{
-    for (const struct engine_ops *const *engine = machine_engines; *engine; engine++)
-        if (!strcmp((*engine)->name, name))
-            return true;
-    return false;
-}
-
 static void check_engines(struct report *r)
 {
     unsigned working = 0;
@@ -81,12 +65,6 @@ static void check_engines(struct report *r)
         } else {
             finding(r, NOTE, subject, "%s", err.message);
         }
-    }
-    for (size_t i = 0; i < ARRAY_LEN(planned_engines); i++) {
-        char subject[32];
-        snprintf(subject, sizeof subject, "engine %s", planned_engines[i].name);
-        if (!engine_exists(planned_engines[i].name))
-            finding(r, NOTE, subject, "not yet in this version (%s)", planned_engines[i].what);
     }
     if (!working)
         finding(r, BAD, "engines", "none works on this host, see above");

@@ -16,6 +16,7 @@ struct engine_ops {
     const char *name;
     const char *help;                /* one line */
     int (*probe)(struct error *err); /* can it work on this host? */
+    int (*trust)(struct error *err); /* ... and well enough to be chosen unasked? NULL: then too */
     int (*vm_init)(struct vm *vm, struct error *err);
     void (*vm_finish)(struct vm *vm);
     int (*vcpu_init)(struct vcpu *v, struct error *err);
@@ -31,7 +32,8 @@ struct engine_ops {
     void (*kick)(struct vcpu *v);
     /* The memory map changed. [machine lock] */
     void (*memory_changed)(struct vm *vm);
-    /* Bring v's fields up to date from the engine / push changed fields to it. Not running. May be NULL. */
+    /* Brings v's fields up to date from the engine; tells it that they were changed. Not running. NULL: they
+     * are the engine's own. */
     void (*get_state)(struct vcpu *v);
     void (*set_state)(struct vcpu *v);
     /* Forget writable mappings so that new writes are logged; the machine then collects. Not running. */
@@ -42,5 +44,6 @@ struct engine_ops {
 
 extern const struct engine_ops interp_engine;
 extern const struct engine_ops jit_engine;
+extern const struct engine_ops kvm_engine;
 
 #endif

@@ -115,9 +115,10 @@ static void start_up(struct vcpu *v)
     cpu_mode_update(v);
 }
 
-/* What does not depend on the instruction stream. False: leave with `*out`. */
-static bool housekeeping(struct vcpu *v, u32 events, enum cpu_pending *out)
+/* What does not depend on the instruction stream. */
+bool cpu_handle_requests(struct vcpu *v, enum cpu_pending *out)
 {
+    u32 events = atomic_load(&v->events);
     if (events & EVENT_KICK) {
         vcpu_clear(v, EVENT_KICK);
         *out = PENDING_KICKED;
@@ -144,8 +145,7 @@ static bool housekeeping(struct vcpu *v, u32 events, enum cpu_pending *out)
     return true;
 }
 
-/* True if the vCPU stays asleep. */
-static bool still_asleep(struct vcpu *v)
+bool cpu_is_asleep(struct vcpu *v)
 {
     if (v->activity == ACTIVITY_RUNNING) {
         v->attention &= ~(u32)ATTN_HALT;
@@ -220,7 +220,7 @@ enum cpu_pending cpu_handle_events(struct vcpu *v)
     enum cpu_pending out;
     u32 events = atomic_load(&v->events);
     if (unlikely(events & (EVENT_KICK | EVENT_TLB_FLUSH | EVENT_EXCLUSIVE | EVENT_INIT | EVENT_SIPI)) &&
-        !housekeeping(v, events, &out))
+        !cpu_handle_requests(v, &out))
         return out;
     if (v->activity == ACTIVITY_SHUTDOWN)
         return PENDING_SHUTDOWN;
@@ -238,7 +238,7 @@ enum cpu_pending cpu_handle_events(struct vcpu *v)
             return PENDING_SHUTDOWN;
     }
     if (v->activity != ACTIVITY_RUNNING || (v->attention & ATTN_HALT)) {
-        if (still_asleep(v))
+        if (cpu_is_asleep(v))
             return PENDING_HALTED;
     }
     if (!deliver_interrupts(v, shadow) || !begin_instruction(v, movss))

@@ -85,6 +85,13 @@ void cpu_icebp(struct vcpu *v, u64 next_rip);                /* F1 */
  */
 enum cpu_pending { PENDING_RUN, PENDING_KICKED, PENDING_SHUTDOWN, PENDING_HALTED };
 enum cpu_pending cpu_handle_events(struct vcpu *v);
+/*
+ * The parts of it for an engine whose interrupts, traps and shadows are the hardware's. Kicks, flushes, INIT,
+ * SIPI; false: leave with *out. And is the vCPU asleep (HLT, wait-for-SIPI), with nothing there that wakes
+ * it? If something does, it is awake now.
+ */
+bool cpu_handle_requests(struct vcpu *v, enum cpu_pending *out);
+bool cpu_is_asleep(struct vcpu *v);
 /* Why an engine's run returns for something pending that its loop cannot go on with. */
 static inline enum vcpu_exit vcpu_exit_of(enum cpu_pending pending)
 {

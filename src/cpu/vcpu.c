@@ -24,6 +24,19 @@ static void segs_reset(struct vcpu *v)
     v->gdtr = v->idtr = (struct dtable){.limit = 0xffff};
 }
 
+/* An engine that keeps registers of its own: it gives them; it takes them anew. */
+static void engine_gives(struct vcpu *v)
+{
+    if (v->engine && v->vm->engine->get_state)
+        v->vm->engine->get_state(v);
+}
+
+static void engine_takes(struct vcpu *v)
+{
+    if (v->engine && v->vm->engine->set_state)
+        v->vm->engine->set_state(v);
+}
+
 /* What power-on and INIT have in common. */
 static void reset_common(struct vcpu *v)
 {
@@ -78,11 +91,13 @@ void vcpu_reset(struct vcpu *v)
     vcpu_refresh_apic(v);
     cpu_mode_update(v);
     mmu_map_changed(v);
+    engine_takes(v);
 }
 
 /* Keeps the x87/SSE state, MTRRs, TSC, machine-check banks and most MSRs. */
 void vcpu_init(struct vcpu *v)
 {
+    engine_gives(v);
     reset_common(v);
     vcpu_clear(v, EVENT_NMI |
                       EVENT_NMI_AGAIN); /* not EVENT_SIPI: one that is here came after the INIT (port_init) */
@@ -94,6 +109,7 @@ void vcpu_init(struct vcpu *v)
     vcpu_refresh_apic(v);
     cpu_mode_update(v);
     mmu_flush_all(v);
+    engine_takes(v);
 }
 
 void vcpu_refresh_apic(struct vcpu *v)

@@ -3,7 +3,7 @@
 
 #include "machine/machine.h"
 
-const struct engine_ops *const machine_engines[] = {&jit_engine, &interp_engine, NULL};
+const struct engine_ops *const machine_engines[] = {&jit_engine, &interp_engine, &kvm_engine, NULL};
 
 const struct engine_ops *machine_find_engine(const char *name, struct error *err)
 {
@@ -12,9 +12,11 @@ const struct engine_ops *machine_find_engine(const char *name, struct error *err
         const struct engine_ops *engine = machine_engines[i];
         if (name && strcmp(name, "auto") != 0 && strcmp(name, engine->name) != 0)
             continue;
-        if (!engine->probe || engine->probe(&why) == 0)
+        bool asked = name && strcmp(name, "auto") != 0;
+        if ((!engine->probe || engine->probe(&why) == 0) &&
+            (asked || !engine->trust || engine->trust(&why) == 0))
             return engine;
-        if (name && strcmp(name, engine->name) == 0) {
+        if (asked) {
             error_set(err, why.code, "the engine %s does not work here: %s", name, why.message);
             return NULL;
         }

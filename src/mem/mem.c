@@ -278,6 +278,23 @@ struct mem_page mem_lookup_run(struct mem_space *space, u64 gpa, u64 *run)
     return (struct mem_page){.kind = MEM_IO};
 }
 
+bool mem_next_run(struct mem_space *space, u64 *gpa, struct mem_page *page, u64 *run)
+{
+    for (u64 at = ALIGN_UP(*gpa, PAGE_SIZE); at >= *gpa;) {
+        struct found f = find(space, at);
+        *page = mem_lookup_run(space, at, run);
+        if (*run) {
+            *gpa = at;
+            return true;
+        }
+        u64 next = at + ALIGN_UP(MAX(f.left, 1), PAGE_SIZE);
+        if (next <= at)
+            break;
+        at = next;
+    }
+    return false;
+}
+
 void *mem_ram_ptr(struct mem_space *space, u64 gpa, u64 len)
 {
     struct found f = find(space, gpa);

@@ -108,6 +108,9 @@ struct mem_page mem_lookup(struct mem_space *space, u64 gpa);
 /* The same; `*run` is how many bytes from the page's start on are the same block's, in order (0 unless RAM or
  * ROM). */
 struct mem_page mem_lookup_run(struct mem_space *space, u64 gpa, u64 *run);
+/* The first stretch of RAM or ROM at or above *gpa: where it begins, what it is, its length. False: there is
+ * none. */
+bool mem_next_run(struct mem_space *space, u64 *gpa, struct mem_page *page, u64 *run);
 
 /* Physical accesses of 1..8 bytes by engines, and of any length by devices and loaders; A20 is applied by the
  * CPU only. Unbacked memory reads as all ones. */

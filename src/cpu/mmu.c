@@ -84,6 +84,8 @@ static void target_of_walk(struct vcpu *v, u64 lin, enum mmu_access access, unsi
         ram_page_mark_dirty(page.block, page.block_offset);
     }
     if (page.kind == MEM_RAM) {
+        if (w.write_ready || access == MMU_WRITE)
+            tlb_note_writable(v, page.hva);
         u8 flags = atomic_load_explicit(&page.block->page_flags[page.block_offset >> PAGE_SHIFT],
                                         memory_order_relaxed);
         t->tracked = t->code = flags & RAM_PAGE_CODE;

@@ -130,6 +130,14 @@ void mmu_map_changed(struct vcpu *v);
  * #AC(0) if the current rights ask for it and `lin` is not a multiple of `align` (a power of 2). */
 void mmu_check_align(struct vcpu *v, u64 lin, unsigned align);
 
+/*
+ * For engines that want to hear of every write to a page: they set RAM_PAGE_CODE and then make the vCPUs
+ * forget writable mappings. mmu_may_write, of any vCPU: may it have one, or be writing without having seen
+ * the flag? mmu_forget_writable: of a vCPU that is stopped, or the caller's.
+ */
+bool mmu_may_write(const struct vcpu *v, const u8 *page);
+void mmu_forget_writable(struct vcpu *v, const u8 *page);
+
 /* Flushes, as CR3/CR4 writes, INVLPG, INVPCID ask for. */
 void mmu_flush_all(struct vcpu *v);         /* everything, global too */
 void mmu_flush_nonglobal(struct vcpu *v);   /* the current address space (MOV CR3 without PCID) */

@@ -6,9 +6,10 @@
 #include "cpu/mmu.h"
 #include "cpu/page_set.h"
 
-#define PCID_COUNT      4096
-#define TAG_MASK        0xfffu
-#define PAGE_CACHE_SIZE 512
+#define PCID_COUNT          4096
+#define TAG_MASK            0xfffu
+#define WRITABLE_FILTER_LEN 1024
+#define PAGE_CACHE_SIZE     512
 
 struct page_cache_entry {
     u64 page; /* guest-physical page address, ~0 if empty */
@@ -44,6 +45,8 @@ struct mmu {
     struct page_set large;
     struct page_set code; /* pages that an engine remembers: INVLPG of others is not told */
     u64 a20;              /* mask of physical addresses */
+    /* Pages of RAM, hashed by host address, that the TLB may have writable mappings of. Others read it. */
+    u64 writable[WRITABLE_FILTER_LEN];
     /* What is known of the memory map, until it changes: the largest RAM seen below and above 4 GiB, other
      * pages. */
     struct ram_run run[2];
@@ -84,6 +87,9 @@ static inline struct mem_page mmu_page(struct vcpu *v, u64 gpa)
 }
 
 /* tlb.c */
+/* A writable mapping of the RAM page may be made, or the page be written to, from now on: before its flags
+ * are looked at. */
+void tlb_note_writable(struct vcpu *v, const u8 *page);
 void tlb_fill(struct vcpu *v, u64 lin, unsigned index, enum mmu_access access, const struct walk *w, u8 *hva,
               bool write_ok);
 /* Re-tags a global entry for `lin`; true if something may have changed. */

@@ -173,6 +173,46 @@ void mmu_invpcid(struct vcpu *v, u64 type, u64 pcid, u64 lin)
     }
 }
 
+static u64 *writable_filter(struct mmu *mmu, const u8 *page, u64 *bit)
+{
+    u64 hash = ((u64)(uintptr_t)page >> PAGE_SHIFT) * 0x9e3779b97f4a7c15ull >> 48;
+    *bit = BIT(hash & 63);
+    return &mmu->writable[hash >> 6 & (WRITABLE_FILTER_LEN - 1)];
+}
+
+void tlb_note_writable(struct vcpu *v, const u8 *page)
+{
+    u64 bit, *word = writable_filter(v->mmu, page, &bit);
+    if (*word & bit)
+        return;
+    __atomic_store_n(word, *word | bit, __ATOMIC_RELAXED);
+    atomic_thread_fence(memory_order_seq_cst);
+}
+
+bool mmu_may_write(const struct vcpu *v, const u8 *page)
+{
+    u64 bit;
+    const u64 *word = writable_filter(v->mmu, page, &bit);
+    return __atomic_load_n(word, __ATOMIC_SEQ_CST) & bit;
+}
+
+/* The filter is made anew from what there is. */
+void mmu_forget_writable(struct vcpu *v, const u8 *page)
+{
+    struct tlb_entry *e = v->tlb->entry, *end = e + (MMU_INDEX_COUNT - 1) * TLB_ENTRIES;
+    memset(v->mmu->writable, 0, sizeof v->mmu->writable);
+    for (; e < end; e++) {
+        if (!e->write)
+            continue;
+        const u8 *to = (const u8 *)(uintptr_t)((e->write & PAGE_MASK) + e->addend);
+        u64 bit, *word = writable_filter(v->mmu, to, &bit);
+        if (to == page)
+            e->write = 0;
+        else
+            *word |= bit;
+    }
+}
+
 static bool retag(u64 *tag, u64 page, u64 asid_tag)
 {
     if (!(*tag & TAG_MASK) || (*tag & PAGE_MASK) != page || *tag == (page | asid_tag))

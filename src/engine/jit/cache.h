@@ -95,7 +95,8 @@ struct jit_vm {
     u64 dropped_count;
     /* Statistics. */
     u64 translated, insns, guest_bytes, host_bytes, chained, evicted, evicted_blocks, spared, no_room;
-    u64 drops, writes, false_hits, guards, sweeps, rests;
+    u64 drops, writes, false_hits, guards, rests;
+    _Atomic(u64) sweeps;
 };
 
 /* link.c. [lock] */

@@ -211,7 +211,7 @@ struct jit {
     _Atomic(u64) pending_regions; /* bit per region */
     u64 dropped_seen;             /* of vm->dropped_count */
     /* Statistics. */
-    u64 entered, stepped, fills, forgets;
+    u64 entered, stepped, fills, forgets, exclusives;
     u64 fallback[INSN_COUNT];
 };
 

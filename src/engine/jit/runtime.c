@@ -435,7 +435,8 @@ static void stats(const struct vcpu *v, void (*line)(void *opaque, const char *t
              (unsigned long long)j->entered, (unsigned long long)v->instructions,
              (unsigned long long)j->stepped);
     line(opaque, text);
-    snprintf(text, sizeof text, "cpu%u: %llu TLB misses", v->index, (unsigned long long)j->fills);
+    snprintf(text, sizeof text, "cpu%u: %llu TLB misses, %llu stops of the others", v->index,
+             (unsigned long long)j->fills, (unsigned long long)j->exclusives);
     line(opaque, text);
     stats_fallbacks(j, line, opaque);
 }

@@ -134,24 +134,23 @@ void track_enter(struct jit *j, const struct block *b)
         jit_stop(j->v);
 }
 
-/* No TLB lets anyone write to the page any more. The vCPU is stopped, or the caller's. */
-static void forget_writable(struct vcpu *v, const u8 *page)
-{
-    struct tlb_entry *e = v->tlb->entry, *end = e + (MMU_INDEX_COUNT - 1) * TLB_ENTRIES;
-    for (; e < end; e++)
-        if (unlikely((e->write & PAGE_MASK) + e->addend == (u64)(uintptr_t)page))
-            e->write = 0;
-}
-
+/* No TLB lets anyone write to the page any more. Most pages of code are in nobody's TLB for writing. */
 static void forget_writable_everywhere(struct jit *j, const u8 *page)
 {
     struct vm *vm = j->vm->vm;
-    if (vm->cpu_count > 1)
+    bool other = false;
+    for (unsigned i = 0; i < vm->cpu_count; i++)
+        other |= vm->cpu[i] != j->v && mmu_may_write(vm->cpu[i], page);
+    if (other)
         vm_exclusive_begin(j->v);
     for (unsigned i = 0; i < vm->cpu_count; i++)
-        forget_writable(vm->cpu[i], page);
-    if (vm->cpu_count > 1)
+        if ((other || vm->cpu[i] == j->v) && mmu_may_write(vm->cpu[i], page)) {
+            mmu_forget_writable(vm->cpu[i], page);
+            atomic_fetch_add_explicit(&j->vm->sweeps, 1, memory_order_relaxed);
+        }
+    if (other)
         vm_exclusive_end(j->v);
+    j->exclusives += other;
 }
 
 /* The page's record, made if there is none; NULL without memory. [lock] */

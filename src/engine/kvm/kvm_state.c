@@ -14,11 +14,11 @@ static bool call(struct vcpu *v, unsigned long request, void *arg, const char *w
 
 /* --- general registers: in KVM's order --- */
 
+/* clang-format off */
 #define GPRS(X)                                                                                              \
-    X(rax, RAX)                                                                                              \
-    X(rbx, RBX)                                                                                              \
-    X(rcx, RCX) X(rdx, RDX) X(rsi, RSI) X(rdi, RDI) X(rsp, RSP) X(rbp, RBP) X(r8, R8) X(r9, R9) X(r10, R10)  \
-        X(r11, R11) X(r12, R12) X(r13, R13) X(r14, R14) X(r15, R15)
+    X(rax, RAX) X(rbx, RBX) X(rcx, RCX) X(rdx, RDX) X(rsi, RSI) X(rdi, RDI) X(rsp, RSP) X(rbp, RBP)          \
+    X(r8, R8) X(r9, R9) X(r10, R10) X(r11, R11) X(r12, R12) X(r13, R13) X(r14, R14) X(r15, R15)
+/* clang-format on */
 
 static bool regs_pull(struct vcpu *v)
 {
@@ -74,9 +74,11 @@ static struct kvm_segment seg_to(const struct segreg *s)
     };
 }
 
+/* clang-format off */
 #define SEGS(X)                                                                                              \
-    X(es, seg[ES])                                                                                           \
-    X(cs, seg[CS]) X(ss, seg[SS]) X(ds, seg[DS]) X(fs, seg[FS]) X(gs, seg[GS]) X(ldt, ldtr) X(tr, tr)
+    X(es, seg[ES]) X(cs, seg[CS]) X(ss, seg[SS]) X(ds, seg[DS]) X(fs, seg[FS]) X(gs, seg[GS])                \
+    X(ldt, ldtr) X(tr, tr)
+/* clang-format on */
 
 static void apic_base_set(struct vcpu *v, u64 base)
 {

@@ -3,18 +3,20 @@
  * less the cost of the loop with NOPs. bench/README.md has the command and figures.
  */
 #include <time.h>
+#include "cpu/xstate.h"
 #include "tests/unit/interp_vm.h"
 
 #define UNROLL 64u
 #define ROUNDS 20000u
 
 static const struct subject {
-    const char *name, *bytes;
+    const char *name;
+    const u8 *bytes;
     unsigned len;
 } subjects[] = {
 #define SUBJECT(name, bytes)                                                                                 \
     {                                                                                                        \
-        name, bytes, sizeof(bytes) - 1                                                                       \
+        name, (const u8 *)(bytes), sizeof(bytes) - 1                                                         \
     }
     SUBJECT("nop", "\x90"),
     SUBJECT("movaps xmm, xmm", "\x0f\x28\xca"),
@@ -31,6 +33,13 @@ static const struct subject {
     SUBJECT("fadd st, st(1)", "\xd8\xc1"),
     SUBJECT("fld m64; fstp m64", "\xdd\x06\xdd\x1e"),
     SUBJECT("fxsave [mem]", "\x0f\xae\x06"),
+    SUBJECT("vpaddd zmm, zmm, zmm", "\x62\xf1\x6d\x48\xfe\xcb"),
+    SUBJECT("vpaddd zmm17{k1}, zmm18, [mem]", "\x62\xe1\x6d\x41\xfe\x0e"),
+    SUBJECT("vpgatherdd ymm, [mem + ymm]", "\xc5\xf5\x76\xc9\xc4\xe2\x75\x90\x04\x16"),
+    SUBJECT("xsave [mem] (x87, sse, avx)", "\x0f\xae\x26"),
+    SUBJECT("xsavec [mem]; xrstor [mem]", "\x0f\xc7\x26\x0f\xae\x2e"),
+    SUBJECT("xsaves [mem]; xrstors [mem]", "\x0f\xc7\x2e\x0f\xc7\x1e"),
+    SUBJECT("paddd xmm; xsaves; xrstors", "\x66\x0f\xfe\xca\x0f\xc7\x2e\x0f\xc7\x1e"),
 };
 
 static double seconds_of(struct guest *g, const struct subject *s)
@@ -56,10 +65,13 @@ static double seconds_of(struct guest *g, const struct subject *s)
     v->fpu.fsw = 0;
     v->fpu.ftw = 0xff;
     v->fpu.mxcsr = 0x1f80;
-    if (s->bytes[0] == '\xd9' || s->bytes[0] == '\xdd')
+    if (s->bytes[0] == 0xd9 || s->bytes[0] == 0xdd)
         v->fpu.ftw = 0;
     guest_load(g, GUEST_CODE, code, p + 10);
     v->gpr[RSI] = GUEST_DATA;
+    v->gpr[RAX] = XCR0_X87SSE | XCR0_AVX; /* XSAVE's mask */
+    v->fpu.k[1] = 0x5a5a;
+    memset(v->fpu.zmm, s->bytes[0] == 0xc5 ? 0 : 0x11, sizeof v->fpu.zmm);
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t0);
     if (guest_run(v) != -1)
         printf("# %s: exception %u\n", s->name, v->exc.vector);
@@ -79,7 +91,7 @@ int main(void)
         }
         if (!i)
             nop = best;
-        printf("%-22s %6.1f ns (less a nop: %.1f)\n", subjects[i].name, best * 1e9 / (UNROLL * ROUNDS),
+        printf("%-32s %6.1f ns (less a nop: %.1f)\n", subjects[i].name, best * 1e9 / (UNROLL * ROUNDS),
                (best - nop) * 1e9 / (UNROLL * ROUNDS));
     }
     guest_destroy(g);

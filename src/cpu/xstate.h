@@ -84,5 +84,7 @@ struct fpu;
  * for SSE, except where XSAVEC, XSAVES and XGETBV ask (the second function). */
 u64 xstate_inuse(const struct fpu *fpu);
 u64 xstate_inuse_mxcsr(const struct fpu *fpu);
+/* Likewise of the components in `mask` only; the others' bits are 0. */
+u64 xstate_inuse_of(const struct fpu *fpu, u64 mask);
 
 #endif

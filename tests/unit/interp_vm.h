@@ -210,7 +210,7 @@ static inline void guest_mode16(struct guest *g, struct vcpu *v)
 
 /* Runs until HLT; the exception's vector if it ended in an exception's handler, -1 if in the program, -2 if
  * the CPU shut down. */
-static int guest_run(struct vcpu *v)
+static inline int guest_run(struct vcpu *v)
 {
     enum vcpu_exit why = GUEST_ENGINE.run(v);
     u64 lin = v->rip + v->seg[CS].base - 1;

@@ -1,6 +1,6 @@
 /*
- * The XSAVE family (SDM vol. 1 13.7 - 13.12). An area is read and written through a local image; what the
- * guest's memory cannot take is found out before anything changes.
+ * The XSAVE family (SDM vol. 1 13.7 - 13.12). An area that is not plain RAM in one page is read and written
+ * through a local image; what the guest's memory cannot take is found out before anything changes.
  */
 #include <string.h>
 #include "engine/interp/xsave_area.h"
@@ -17,6 +17,8 @@ struct area {
     u64 rfbm;    /* requested-feature bitmap */
     u64 compact; /* XCOMP_BV, 0 in the standard format */
     bool wide;
+    u8 *p; /* what the area is read from or written to: guest memory, if it is plain RAM in one page; or image
+            */
     u8 image[AREA_MAX];
 };
 
@@ -38,6 +40,16 @@ static void area_begin(struct vcpu *v, const struct insn *insn, struct area *a, 
     if (area_flat(v, insn) & 63)
         cpu_raise_gp0(v);
     a->lin = interp_mem_linear(v, insn, XSTATE_FIRST, access);
+    a->p = a->image;
+}
+
+/* `mask`: the components that the area holds. */
+static void area_find(struct vcpu *v, struct area *a, u64 mask, bool write)
+{
+    u32 bytes = a->compact ? xstate_compact_size(mask) : xstate_size(mask);
+    u8 *p = native_fast_ptr(v, a->lin, bytes, write);
+    if (likely(p != NULL))
+        a->p = p;
 }
 
 static u32 component_offset(const struct area *a, unsigned i)
@@ -47,9 +59,11 @@ static u32 component_offset(const struct area *a, unsigned i)
     return a->compact ? xstate_compact_offset(a->compact & ~COMPACT, i) : xstate_layout(i).offset;
 }
 
-/* Probes or writes every range that a save touches, in ascending order. */
+/* Probes or writes every range of the image that a save touches, in ascending order. */
 static void area_store(struct vcpu *v, const struct area *a, u64 saved, bool mxcsr, bool probe)
 {
+    if (likely(a->p != a->image))
+        return;
     struct range {
         u32 from, bytes;
     } ranges[XSTATE_COUNT + 4];
@@ -68,24 +82,26 @@ static void area_store(struct vcpu *v, const struct area *a, u64 saved, bool mxc
         if (!ranges[i].bytes)
             continue;
         if (probe)
-            mmu_probe(v, a->lin + ranges[i].from, ranges[i].bytes, MMU_WRITE, v->mmu_index);
+            native_probe_write(v, a->lin + ranges[i].from, ranges[i].bytes);
         else
-            mmu_write_bytes(v, a->lin + ranges[i].from, a->image + ranges[i].from, ranges[i].bytes);
+            native_write(v, a->lin + ranges[i].from, a->image + ranges[i].from, ranges[i].bytes);
     }
 }
 
 static void area_save(struct vcpu *v, struct area *a, u64 saved, bool mxcsr, u64 xstate_bv)
 {
+    area_find(v, a, a->rfbm, true);
     area_store(v, a, saved, mxcsr, true);
-    area_save_x87(v, a->image, a->wide);
-    a->image[5] = 0;
-    area_save_mxcsr(v, a->image);
-    memset(a->image + HEADER, 0, XSTATE_HEADER_SIZE);
-    store_le64(a->image + HEADER, xstate_bv);
-    store_le64(a->image + HEADER + 8, a->compact);
+    if (saved & BIT(XSTATE_X87))
+        area_save_x87(v, a->p, a->wide);
+    if (mxcsr)
+        area_save_mxcsr(v, a->p);
+    store_le64(a->p + HEADER, xstate_bv);
+    if (a->compact)
+        store_le64(a->p + HEADER + 8, a->compact);
     for (unsigned i = XSTATE_SSE; i < XSTATE_COUNT; i++)
         if (saved >> i & 1)
-            area_save_component(v, i, a->image + component_offset(a, i));
+            area_save_component(v, i, a->p + component_offset(a, i));
     area_store(v, a, saved, mxcsr, false);
 }
 
@@ -94,12 +110,12 @@ void xsave_xsave(struct vcpu *v, const struct insn *insn)
 {
     struct area a;
     area_begin(v, insn, &a, v->xcr0, MMU_WRITE);
-    u64 inuse = xstate_inuse(&v->fpu);
+    u64 inuse = xstate_inuse_of(&v->fpu, a.rfbm);
     bool optimize = insn->id == INSN_XSAVEOPT;
     u64 saved = a.rfbm & (optimize ? inuse : ~0ull);
-    mmu_probe(v, a.lin + HEADER, 8, MMU_WRITE, v->mmu_index);
+    native_probe_write(v, a.lin + HEADER, 8);
     u64 old = mmu_read(v, a.lin + HEADER, 8);
-    area_save(v, &a, saved, a.rfbm & (BIT(XSTATE_SSE) | XCR0_AVX), (old & ~a.rfbm) | (inuse & a.rfbm));
+    area_save(v, &a, saved, a.rfbm & (BIT(XSTATE_SSE) | XCR0_AVX), (old & ~a.rfbm) | inuse);
 }
 
 /* XSAVEC and XSAVES: compacted, with the init optimization. */
@@ -109,8 +125,9 @@ void xsave_xsavec(struct vcpu *v, const struct insn *insn)
     bool supervisor = insn->id == INSN_XSAVES;
     area_begin(v, insn, &a, supervisor ? v->xcr0 | v->msr.xss : v->xcr0, MMU_WRITE);
     a.compact = a.rfbm | COMPACT;
-    u64 inuse = xstate_inuse_mxcsr(&v->fpu);
-    u64 saved = a.rfbm & inuse;
+    u64 saved = xstate_inuse_of(&v->fpu, a.rfbm);
+    if (v->fpu.mxcsr != MXCSR_INIT)
+        saved |= a.rfbm & BIT(XSTATE_SSE);
     area_save(v, &a, saved, saved & BIT(XSTATE_SSE), saved);
 }
 
@@ -140,14 +157,17 @@ static void header_check(struct vcpu *v, struct area *a, u64 enabled, bool super
     *xstate_bv = bv;
 }
 
-/* Reads what will be loaded: legacy region, components. */
+/* Reads what will be loaded: legacy region, components. From here on each field is looked at once. */
 static void area_fetch(struct vcpu *v, struct area *a, u64 loaded)
 {
-    mmu_read_bytes(v, a->lin, a->image, XSTATE_LEGACY_SIZE);
+    area_find(v, a, a->compact ? a->compact & ~COMPACT : loaded, false);
+    if (likely(a->p != a->image))
+        return;
+    native_read(v, a->lin, a->image, XSTATE_LEGACY_SIZE);
     for (unsigned i = XSTATE_AVX; i < XSTATE_COUNT; i++) {
         u32 size = area_component_bytes(v, i);
         if ((loaded >> i & 1) && size)
-            mmu_read_bytes(v, a->lin + component_offset(a, i), a->image + component_offset(a, i), size);
+            native_read(v, a->lin + component_offset(a, i), a->image + component_offset(a, i), size);
     }
 }
 
@@ -157,17 +177,17 @@ void xsave_xrstor(struct vcpu *v, const struct insn *insn)
     bool supervisor = insn->id == INSN_XRSTORS;
     u64 enabled = supervisor ? v->xcr0 | v->msr.xss : v->xcr0, bv;
     area_begin(v, insn, &a, enabled, MMU_READ);
-    mmu_read_bytes(v, a.lin + HEADER, a.image + HEADER, XSTATE_HEADER_SIZE);
+    native_read(v, a.lin + HEADER, a.image + HEADER, XSTATE_HEADER_SIZE);
     header_check(v, &a, enabled, supervisor, &bv);
     u64 loaded = a.rfbm & bv;
     area_fetch(v, &a, loaded);
-    u32 mxcsr = load_le32(a.image + AREA_MXCSR);
+    u32 mxcsr = load_le32(a.p + AREA_MXCSR);
     bool standard = !a.compact,
          take_mxcsr = standard ? a.rfbm & (BIT(XSTATE_SSE) | XCR0_AVX) : loaded & BIT(XSTATE_SSE);
     if (take_mxcsr && (mxcsr & ~native_mxcsr_mask(v)))
         cpu_raise_gp0(v);
     if (loaded & BIT(XSTATE_X87))
-        area_load_x87(v, a.image, a.wide);
+        area_load_x87(v, a.p, a.wide);
     else if (a.rfbm & BIT(XSTATE_X87))
         area_init_x87(v);
     if (take_mxcsr)
@@ -176,6 +196,6 @@ void xsave_xrstor(struct vcpu *v, const struct insn *insn)
         v->fpu.mxcsr = MXCSR_INIT;
     for (unsigned i = XSTATE_SSE; i < XSTATE_COUNT; i++)
         if (a.rfbm >> i & 1)
-            area_load_component(v, i, loaded >> i & 1 ? a.image + component_offset(&a, i) : NULL);
+            area_load_component(v, i, loaded >> i & 1 ? a.p + component_offset(&a, i) : NULL);
     v->fpu.xinuse |= a.rfbm;
 }

@@ -7,7 +7,7 @@ void area_save_x87(const struct vcpu *v, u8 *image, bool wide)
     const struct fpu *f = &v->fpu;
     store_le16(image, f->fcw);
     store_le16(image + 2, f->fsw);
-    store_le16(image + 4, f->ftw);
+    store_le16(image + 4, f->ftw); /* byte 5 is 0 */
     if (!(f->fsw & FSW_ES) && v->vm->model.vendor == VENDOR_AMD) {
         /* AMD's processors save the pointers only with the exception that they tell about, else zeros (APM
          * vol. 2 11.4.4, CPUID 8000_0008h EBX.XSAVEERPTR). */
@@ -91,6 +91,16 @@ static bool component_rows(const struct vcpu *v, unsigned i, struct rows *rows)
     }
 }
 
+static inline void row_copy(u8 *to, const u8 *from, unsigned bytes)
+{
+    if (bytes == 16)
+        memcpy(to, from, 16);
+    else if (bytes == 32)
+        memcpy(to, from, 32);
+    else
+        memcpy(to, from, 64);
+}
+
 u32 area_component_bytes(const struct vcpu *v, unsigned i)
 {
     struct rows r;
@@ -102,7 +112,7 @@ void area_save_component(const struct vcpu *v, unsigned i, u8 *p)
     struct rows r;
     if (component_rows(v, i, &r)) {
         for (unsigned n = 0; n < r.count; n++)
-            memcpy(p + n * r.bytes, v->fpu.zmm[r.first + n] + r.from, r.bytes);
+            row_copy(p + n * r.bytes, v->fpu.zmm[r.first + n] + r.from, r.bytes);
     } else if (i == XSTATE_OPMASK) {
         memcpy(p, v->fpu.k, sizeof v->fpu.k);
     } else if (i == XSTATE_PKRU) {
@@ -118,7 +128,7 @@ void area_load_component(struct vcpu *v, unsigned i, const u8 *p)
         p = zero;
     if (component_rows(v, i, &r)) {
         for (unsigned n = 0; n < r.count; n++)
-            memcpy(v->fpu.zmm[r.first + n] + r.from, p + n * r.bytes, r.bytes);
+            row_copy(v->fpu.zmm[r.first + n] + r.from, p + n * r.bytes, r.bytes);
     } else if (i == XSTATE_OPMASK) {
         memcpy(v->fpu.k, p, sizeof v->fpu.k);
     } else if (i == XSTATE_PKRU) {

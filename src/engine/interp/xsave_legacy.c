@@ -31,7 +31,7 @@ void xsave_fxsave(struct vcpu *v, const struct insn *insn)
     u8 image[XSTATE_LEGACY_SIZE];
     check_enabled(v);
     u64 lin = area_linear(v, insn, MMU_WRITE);
-    mmu_probe(v, lin, sizeof image, MMU_WRITE, v->mmu_index);
+    native_probe_write(v, lin, sizeof image);
     area_save_x87(v, image, insn->w && v->code64);
     image[5] = 0;
     area_save_mxcsr(v, image);
@@ -40,14 +40,14 @@ void xsave_fxsave(struct vcpu *v, const struct insn *insn)
         area_save_component(v, XSTATE_SSE, image + AREA_XMM);
         bytes += area_component_bytes(v, XSTATE_SSE);
     }
-    mmu_write_bytes(v, lin, image, bytes);
+    native_write(v, lin, image, bytes);
 }
 
 void xsave_fxrstor(struct vcpu *v, const struct insn *insn)
 {
     u8 image[XSTATE_LEGACY_SIZE];
     check_enabled(v);
-    mmu_read_bytes(v, area_linear(v, insn, MMU_READ), image, sizeof image);
+    native_read(v, area_linear(v, insn, MMU_READ), image, sizeof image);
     u32 mxcsr = load_le32(image + AREA_MXCSR);
     if (mxcsr & ~native_mxcsr_mask(v))
         cpu_raise_gp0(v);

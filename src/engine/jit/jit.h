@@ -107,6 +107,9 @@ enum jit_mode {
     MODE_X87 = BIT(8),   /* x87 and MMX are enabled and cannot raise */
     MODE_AVX512 = BIT(9),
 };
+/* MODE_SSE: MXCSR & ~MXCSR_FREE is MXCSR_MASKS: flags, DAZ, rounding and FZ may be anything. */
+#define MXCSR_FREE        0xe07fu
+#define MXCSR_MASKS       0x1f80u
 #define X87_NOTED         BIT(16)
 #define AT_WORD(w)        ((u32)offsetof(struct vcpu, engine_words) + 8u * (w))
 #define AT_GPR(r)         ((u32)offsetof(struct vcpu, gpr) + 8u * (r))

@@ -46,7 +46,7 @@ static void emit_opmask(struct emitter *e, bool wide, unsigned reg, bool store)
     emit_absolute(e, reg, AT_MASK(reg));
 }
 
-static void emit_mxcsr(struct emitter *e, unsigned op, u32 offset)
+void emit_mxcsr(struct emitter *e, unsigned op, u32 offset)
 {
     EMIT(e, "\x65\x0f\xae");
     emit_absolute(e, op, offset);

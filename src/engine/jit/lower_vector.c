@@ -16,16 +16,8 @@ static bool is_special(const struct insn *insn)
     case INSN_VZEROUPPER: /* 8 registers outside 64-bit mode */
     case INSN_VZEROALL:
         return (insn->mode & DECODE_BITS) != DECODE_64;
-    case INSN_LDMXCSR:
-    case INSN_VLDMXCSR:
-    case INSN_STMXCSR:
-    case INSN_VSTMXCSR:
     case INSN_MASKMOVDQU:
     case INSN_VMASKMOVDQU:
-    case INSN_VMASKMOVPS:
-    case INSN_VMASKMOVPD:
-    case INSN_VPMASKMOVD:
-    case INSN_VPMASKMOVQ:
         return true;
     default:
         return false;
@@ -129,6 +121,43 @@ static void forget_retries(struct translation *t, unsigned first)
         t->tail[first].retry = NULL;
 }
 
+/* Are some elements of a memory operand perhaps not accessed? */
+static bool is_masked(const struct insn *insn)
+{
+    switch (insn->id) {
+    case INSN_VMASKMOVPS:
+    case INSN_VMASKMOVPD:
+    case INSN_VPMASKMOVD:
+    case INSN_VPMASKMOVQ:
+        return true;
+    default:
+        return insn->aaa;
+    }
+}
+
+/* Reads memory once. What unmasks an exception, or sets bits that change the mode or do not exist, is the
+ * interpreter's. */
+static bool lower_ldmxcsr(struct translation *t, unsigned i)
+{
+    struct emitter *e = &t->e;
+    struct address a = address_of(t, i);
+    s32 disp = lower_access(t, i, &a, 4, false, TAIL_STEP);
+    EMIT(e, "\x45\x8b"); /* mov r10d, [r11 + disp] */
+    emit_operand(e, T0, T1, disp);
+    emit_gs_store(e, T0, AT_WORD(WORD_VALUE));
+    if (t->live[i])
+        lower_flags_save(t);
+    EMIT(e, "\x41\x81\xe2"); /* and r10d, imm32 */
+    emit_u32(e, ~MXCSR_FREE);
+    EMIT(e, "\x41\x81\xfa"); /* cmp r10d, imm32 */
+    emit_u32(e, MXCSR_MASKS);
+    tail_add(t, emit_branch(e, 0x0f85), TAIL_STEP, i, t->live[i]);
+    if (t->live[i])
+        lower_flags_restore(t);
+    emit_mxcsr(e, 2, AT_WORD(WORD_VALUE));
+    return true;
+}
+
 bool lower_vector(struct translation *t, unsigned i)
 {
     const struct insn *insn = &t->insn[i];
@@ -141,10 +170,12 @@ bool lower_vector(struct translation *t, unsigned i)
     if (uses_high(insn))
         ensure_high(t, i);
     note_use(t, insn);
+    if (insn->id == INSN_LDMXCSR || insn->id == INSN_VLDMXCSR)
+        return lower_ldmxcsr(t, i);
     unsigned tails = t->tails;
     if (!lower_aligned(t, i, m && demands_alignment(insn, m->size) ? m->size : 1))
         return false;
-    if (insn->aaa)
+    if (is_masked(insn))
         forget_retries(t, tails);
     return true;
 }

@@ -23,8 +23,9 @@ void x87_flush(struct translation *t);
 /* From here on the vector registers (0..15) are the host's. */
 void vectors_ensure(struct translation *t, unsigned i);
 
-/* lower_state.c: fldcw gs:[offset]. */
+/* lower_state.c: fldcw gs:[offset]; LDMXCSR (op 2), STMXCSR (3). */
 void emit_fldcw(struct emitter *e, u32 offset);
+void emit_mxcsr(struct emitter *e, unsigned op, u32 offset);
 
 /*
  * The thunks vectors_load (registers 0..15 and MXCSR), high_load (16..31 and the opmasks), vectors_store

@@ -70,7 +70,7 @@ static void update_context(struct jit *j)
 /* MXCSR: all exceptions masked, no misaligned mode. */
 static unsigned vector_mode(const struct vcpu *v)
 {
-    if ((v->cr0 & (CR0_EM | CR0_TS)) || !(v->cr4 & CR4_OSFXSR) || (v->fpu.mxcsr & ~0xe07fu) != 0x1f80)
+    if ((v->cr0 & (CR0_EM | CR0_TS)) || !(v->cr4 & CR4_OSFXSR) || (v->fpu.mxcsr & ~MXCSR_FREE) != MXCSR_MASKS)
         return 0;
     bool avx = (v->cr4 & CR4_OSXSAVE) && (v->xcr0 & XCR0_FOR_AVX) == XCR0_FOR_AVX;
     bool avx512 = avx && (v->xcr0 & XCR0_AVX512) == XCR0_AVX512;

@@ -35,3 +35,25 @@ test-virtio: $(OUT)/ring3
 test-firmware: $(OUT)/ring3
 	@tools/fetch-kernel cloud-amd64
 	@tests/system/run-firmware --ring3 $(OUT)/ring3
+
+# A Debian guest with runtimes that generate code, and programs that rewrite it. The guest is made once (minutes, 400 MB to download); where
+# that is impossible all is skipped. RING3_JIT_SECONDS=60 makes each part longer.
+TOOLS_GUEST := build/guest/tools
+TOOLS_PROGRAMS := $(OUT)/tests/jit
+TOOLS_BINARIES := $(patsubst tests/system/jit/%.c,$(TOOLS_PROGRAMS)/%,$(wildcard tests/system/jit/*.c))
+TOOLS_SCRIPTS := $(filter-out %.c %.h,$(wildcard tests/system/jit/*))
+
+$(TOOLS_PROGRAMS)/%: tests/system/jit/%.c tests/system/jit/common.h
+	@mkdir -p $(@D)
+	$(Q)$(GUEST_CC) -std=gnu11 -O2 -Wall -Wextra -Wno-unused-parameter -D_GNU_SOURCE -mcx16 -static -pthread -o $@ $<
+
+.PHONY: tools-guest test-jit
+tools-guest: $(TOOLS_BINARIES)
+	@mkdir -p $(TOOLS_GUEST)
+	@cp $(TOOLS_SCRIPTS) $(TOOLS_PROGRAMS)
+	@test -f $(TOOLS_GUEST)/disk.qcow2 || tests/system/make-debian-disk --direct --size 3500 \
+	    --include "$$(grep -v '^#' tests/system/tools-packages | paste -sd,)" $(TOOLS_GUEST)/disk.qcow2 || \
+	    echo "the guest with the tools cannot be made here"
+
+test-jit: $(OUT)/ring3 tools-guest
+	@tests/system/run-jit --ring3 $(OUT)/ring3 --guest $(TOOLS_GUEST) --programs $(TOOLS_PROGRAMS)

@@ -144,7 +144,7 @@ test_modules()
         for m in loop dummy tun xfs twofish_x86_64 serpent_avx2; do
             modprobe $m 2>>"$work/modprobe" || failed "modprobe $m: $(tail -n 1 "$work/modprobe")"
             if [ $m = dummy ]; then
-                ip link add d0 type dummy && ip link set d0 up && ip link del d0 || failed "ip link"
+                { ip link add d0 type dummy && ip link set d0 up && ip link del d0; } || failed "ip link"
             fi
             modprobe -r $m 2>>"$work/modprobe" || failed "modprobe -r $m: $(tail -n 1 "$work/modprobe")"
         done 2>/dev/null

@@ -237,9 +237,10 @@ struct vcpu {
     bool stack32;   /* SS.B, outside 64-bit mode */
     u64 stack_mask; /* ffffh, ffffffffh or ~0 */
     u64 rip_mask;
-    u64 asid_tag;          /* low 12 bits of the TLB tags of the current address space */
-    struct tlb *tlb;       /* MMU_INDEX_COUNT - 1 of them: [MMU_USER_ALIGN] has none */
-    u32 code_epoch;        /* mmu_code_remember */
+    u64 asid_tag;                 /* names the current address space, for engines: cpu/mmu.h */
+    u64 tlb_tag[MMU_INDEX_COUNT]; /* low 12 bits of the tags in each TLB now */
+    struct tlb *tlb;              /* MMU_INDEX_COUNT - 1 of them: [MMU_USER_ALIGN] has none */
+    u32 code_epoch;               /* mmu_code_remember */
     u64 engine_words[128]; /* the engine's own, at a fixed distance from the registers for generated code */
 
     _Atomic(u32) events; /* enum vcpu_event */

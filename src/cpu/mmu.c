@@ -51,7 +51,7 @@ static u64 tag_of(const struct tlb_entry *e, enum mmu_access access)
 static bool target_from_tlb(struct vcpu *v, u64 lin, enum mmu_access access, unsigned index, struct target *t)
 {
     struct tlb_entry *e = tlb_slot(v, lin, index);
-    u64 tag = (lin & PAGE_MASK) | v->asid_tag;
+    u64 tag = (lin & PAGE_MASK) | v->tlb_tag[index];
     if (tag_of(e, access) != tag && !(tlb_promote(v, lin, index) && tag_of(e, access) == tag))
         return false;
     *t = (struct target){.kind = TARGET_RAM, .host = (u8 *)(lin + e->addend)};
@@ -395,7 +395,7 @@ void *mmu_fast_ptr(struct vcpu *v, u64 lin, unsigned len, enum mmu_access access
     if (v->mmu_index == MMU_USER_ALIGN || !len || bytes_in_page(lin, len) != len)
         return NULL;
     struct tlb_entry *e = tlb_slot(v, lin, v->mmu_index);
-    return tag_of(e, access) == ((lin & PAGE_MASK) | v->asid_tag) ? (void *)(lin + e->addend) : NULL;
+    return tag_of(e, access) == ((lin & PAGE_MASK) | v->tlb_tag[v->mmu_index]) ? (void *)(lin + e->addend) : NULL;
 }
 
 /* Fetches differ by U/S only. */
@@ -409,7 +409,7 @@ const u8 *mmu_code_page(struct vcpu *v, u64 lin)
     unsigned index = fetch_index(v);
     struct tlb_entry *e = tlb_slot(v, lin, index);
     u64 page = lin & PAGE_MASK;
-    if (likely(e->exec == (page | v->asid_tag)))
+    if (likely(e->exec == (page | v->tlb_tag[index])))
         return (const u8 *)(page + e->addend);
     struct target t;
     target_resolve(v, lin, MMU_EXEC, index, &t);

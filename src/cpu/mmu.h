@@ -31,9 +31,9 @@ static inline struct tlb_entry *tlb_slot(struct vcpu *v, u64 lin, unsigned index
 
 /* The tag that an access of `size` bytes at `lin` must find: that of its *last* byte's page, so that an
  * access across a page end misses. */
-static inline u64 tlb_tag(const struct vcpu *v, u64 lin, unsigned size)
+static inline u64 tlb_tag(const struct vcpu *v, u64 lin, unsigned size, unsigned index)
 {
-    return ((lin + size - 1) & PAGE_MASK) | v->asid_tag;
+    return ((lin + size - 1) & PAGE_MASK) | v->tlb_tag[index];
 }
 
 /* `size` 1, 2, 4, 8 should be a constant. Linear addresses are already segment-checked and canonical. */
@@ -41,7 +41,7 @@ static inline u64 mmu_read_as(struct vcpu *v, u64 lin, unsigned size, unsigned i
 {
     if (likely(index != MMU_USER_ALIGN)) {
         struct tlb_entry *e = tlb_slot(v, lin, index);
-        if (likely(e->read == tlb_tag(v, lin, size)))
+        if (likely(e->read == tlb_tag(v, lin, size, index)))
             return load_le((const void *)(lin + e->addend), size);
     }
     return mmu_read_slow(v, lin, size, index);
@@ -51,7 +51,7 @@ static inline void mmu_write_as(struct vcpu *v, u64 lin, unsigned size, u64 valu
 {
     if (likely(index != MMU_USER_ALIGN)) {
         struct tlb_entry *e = tlb_slot(v, lin, index);
-        if (likely(e->write == tlb_tag(v, lin, size))) {
+        if (likely(e->write == tlb_tag(v, lin, size, index))) {
             store_le((void *)(lin + e->addend), size, value);
             return;
         }

@@ -67,22 +67,48 @@ bool mmu_code_remember(struct vcpu *v, u64 lin)
            v->mmu->global_epoch;
 }
 
-/* Gives the current PCID a tag that no entry has. */
-static void tag_renew(struct vcpu *v)
+static void tags_set(struct vcpu *v, u64 space, u64 kernel)
+{
+    v->asid_tag = space;
+    v->tlb_tag[MMU_KERNEL] = kernel;
+    v->tlb_tag[MMU_KERNEL_AC] = v->tlb_tag[MMU_USER] = v->tlb_tag[MMU_USER_ALIGN] = space;
+}
+
+/* Makes room for two tags; true if it took emptying the tables. */
+static bool tags_reserve(struct vcpu *v)
 {
     struct mmu *mmu = v->mmu;
-    if (mmu->tag_last == TAG_MASK) {
-        memset(v->tlb, 0, (MMU_INDEX_COUNT - 1) * sizeof *v->tlb);
-        memset(mmu->global, 0, sizeof mmu->global);
-        page_set_clear(&mmu->large);
-        forget_pcids(mmu);
-        forget_code(v);
-        mmu->tag_last = 0;
-    }
+    if (likely(mmu->tag_last + 2 <= TAG_MASK))
+        return false;
+    memset(v->tlb, 0, (MMU_INDEX_COUNT - 1) * sizeof *v->tlb);
+    memset(mmu->global, 0, sizeof mmu->global);
+    page_set_clear(&mmu->large);
+    forget_pcids(mmu);
+    forget_code(v);
+    mmu->tag_last = 0;
+    return true;
+}
+
+/* MMU_KERNEL's tag for what comes now: the one it has, if nothing under it depends on the address space. */
+static u64 kernel_tag(struct vcpu *v, bool renew)
+{
+    struct mmu *mmu = v->mmu;
+    if (!renew && !mmu->kernel_local)
+        return v->tlb_tag[MMU_KERNEL];
+    mmu->kernel_local = false;
+    return ++mmu->tag_last;
+}
+
+/* Gives the current PCID a tag that no entry has; `kernel`: MMU_KERNEL too, whatever it has. */
+static void tag_renew(struct vcpu *v, bool kernel)
+{
+    struct mmu *mmu = v->mmu;
+    kernel |= tags_reserve(v);
     unsigned pcid = current_pcid(v);
     mmu->pcid_epoch[pcid] = mmu->epoch;
     mmu->pcid_tag[pcid] = (u16)++mmu->tag_last;
-    v->asid_tag = mmu->tag_last;
+    u64 space = mmu->tag_last;
+    tags_set(v, space, kernel_tag(v, kernel));
 }
 
 void mmu_flush_all(struct vcpu *v)
@@ -92,23 +118,23 @@ void mmu_flush_all(struct vcpu *v)
     forget_code(v);
     page_set_clear(&v->mmu->large);
     mmu_format_update(v);
-    tag_renew(v);
+    tag_renew(v, true);
     log_trace(v->vm->log, TRACE_MMU, "cpu%u: flush all", v->index);
 }
 
 void mmu_flush_nonglobal(struct vcpu *v)
 {
-    tag_renew(v);
+    tag_renew(v, false);
 }
 
 void mmu_switch(struct vcpu *v, bool keep)
 {
     struct mmu *mmu = v->mmu;
     unsigned pcid = current_pcid(v);
-    if (keep && mmu->pcid_epoch[pcid] == mmu->epoch)
-        v->asid_tag = mmu->pcid_tag[pcid];
+    if (keep && mmu->pcid_epoch[pcid] == mmu->epoch && mmu->tag_last < TAG_MASK)
+        tags_set(v, mmu->pcid_tag[pcid], kernel_tag(v, false));
     else
-        tag_renew(v);
+        tag_renew(v, false);
 }
 
 void mmu_map_changed(struct vcpu *v)
@@ -161,14 +187,14 @@ void mmu_invpcid(struct vcpu *v, u64 type, u64 pcid, u64 lin)
     case 1: /* one PCID, but global pages */
         mmu->pcid_epoch[pcid & (PCID_COUNT - 1)] = 0;
         if ((pcid & (PCID_COUNT - 1)) == current_pcid(v))
-            tag_renew(v);
+            tag_renew(v, false);
         break;
     case 2:
         mmu_flush_all(v);
         break;
     default: /* all PCIDs, but global pages */
         forget_pcids(mmu);
-        tag_renew(v);
+        tag_renew(v, false);
         break;
     }
 }
@@ -213,11 +239,11 @@ void mmu_forget_writable(struct vcpu *v, const u8 *page)
     }
 }
 
-static bool retag(u64 *tag, u64 page, u64 asid_tag)
+static bool retag(u64 *tag, u64 page, u64 now)
 {
-    if (!(*tag & TAG_MASK) || (*tag & PAGE_MASK) != page || *tag == (page | asid_tag))
+    if (!(*tag & TAG_MASK) || (*tag & PAGE_MASK) != page || *tag == (page | now))
         return false;
-    *tag = page | asid_tag;
+    *tag = page | now;
     return true;
 }
 
@@ -227,9 +253,9 @@ bool tlb_promote(struct vcpu *v, u64 lin, unsigned index)
     if (v->mmu->global[index][lin >> PAGE_SHIFT & (TLB_ENTRIES - 1)] != v->mmu->global_epoch)
         return false;
     u64 page = lin & PAGE_MASK;
-    bool read = retag(&e->read, page, v->asid_tag);
-    bool write = retag(&e->write, page, v->asid_tag);
-    bool exec = retag(&e->exec, page, v->asid_tag);
+    bool read = retag(&e->read, page, v->tlb_tag[index]);
+    bool write = retag(&e->write, page, v->tlb_tag[index]);
+    bool exec = retag(&e->exec, page, v->tlb_tag[index]);
     return read || write || exec;
 }
 
@@ -238,7 +264,7 @@ void tlb_fill(struct vcpu *v, u64 lin, unsigned index, enum mmu_access access, c
 {
     struct mmu *mmu = v->mmu;
     struct tlb_entry *e = tlb_slot(v, lin, index);
-    u64 page = lin & PAGE_MASK, tag = page | v->asid_tag;
+    u64 page = lin & PAGE_MASK, tag = page | v->tlb_tag[index];
     u64 addend = (u64)hva - page;
     bool same = e->addend == addend && (e->read == tag || e->write == tag || e->exec == tag);
     if (!same) {
@@ -256,6 +282,7 @@ void tlb_fill(struct vcpu *v, u64 lin, unsigned index, enum mmu_access access, c
         e->read = tag;
         e->write = write_ok ? tag : 0;
     }
+    mmu->kernel_local |= index == MMU_KERNEL && !w->global;
     if (w->global)
         mmu->global[index][lin >> PAGE_SHIFT & (TLB_ENTRIES - 1)] = mmu->global_epoch;
     else

@@ -66,7 +66,7 @@ static inline u64 fast_read(struct vcpu *v, unsigned seg, u64 lin, unsigned size
 {
     if (likely(v->mmu_index != MMU_USER_ALIGN)) {
         const struct tlb_entry *e = tlb_slot(v, lin, v->mmu_index);
-        if (likely(e->read == tlb_tag(v, lin, size)))
+        if (likely(e->read == tlb_tag(v, lin, size, v->mmu_index)))
             return load_le((const void *)(lin + e->addend), size);
     }
     return fast_read_slow(v, seg, lin, size);
@@ -76,7 +76,7 @@ static inline void fast_write(struct vcpu *v, unsigned seg, u64 lin, unsigned si
 {
     if (likely(v->mmu_index != MMU_USER_ALIGN)) {
         const struct tlb_entry *e = tlb_slot(v, lin, v->mmu_index);
-        if (likely(e->write == tlb_tag(v, lin, size))) {
+        if (likely(e->write == tlb_tag(v, lin, size, v->mmu_index))) {
             store_le((void *)(lin + e->addend), size, value);
             return;
         }
@@ -89,7 +89,7 @@ static inline void *fast_modify(struct vcpu *v, u64 lin, unsigned size)
 {
     if (likely(v->mmu_index != MMU_USER_ALIGN)) {
         const struct tlb_entry *e = tlb_slot(v, lin, v->mmu_index);
-        if (likely(e->write == tlb_tag(v, lin, size)))
+        if (likely(e->write == tlb_tag(v, lin, size, v->mmu_index)))
             return (void *)(lin + e->addend);
     }
     return NULL;

@@ -85,7 +85,7 @@ static inline void *native_fast_ptr(struct vcpu *v, u64 lin, unsigned size, bool
     if (unlikely(v->mmu_index == MMU_USER_ALIGN))
         return NULL;
     struct tlb_entry *e = tlb_slot(v, lin, v->mmu_index);
-    if (likely((write ? e->write : e->read) == tlb_tag(v, lin, size)))
+    if (likely((write ? e->write : e->read) == tlb_tag(v, lin, size, v->mmu_index)))
         return (void *)(lin + e->addend);
     return NULL;
 }

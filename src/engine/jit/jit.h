@@ -82,6 +82,7 @@ enum jit_word {
     WORD_X87_USED,
     WORD_X87_NOTE,  /* FOP of the last x87 instruction | X87_NOTED, or 0: none since the last look */
     WORD_X87_SEG,   /* segment register of the last operand + 1, or 0 */
+    WORD_TAG,       /* tlb_tag of that TLB */
     WORD_RING_MODE, /* [2]: of the returns that are noted: supervisor's, user's */
     WORD_COUNT = WORD_RING_MODE + 2,
 };
@@ -115,7 +116,7 @@ enum jit_mode {
 #define AT_GPR(r)         ((u32)offsetof(struct vcpu, gpr) + 8u * (r))
 #define AT_RIP            ((u32)offsetof(struct vcpu, rip))
 #define AT_RFLAGS         ((u32)offsetof(struct vcpu, rflags))
-#define AT_ASID           ((u32)offsetof(struct vcpu, asid_tag))
+#define AT_ASID           AT_WORD(WORD_TAG)
 #define AT_EXPECT(i)      ((u32)offsetof(struct vcpu, engine_table) + 4u * (i))
 #define AT_STOP           (AT_WORD(WORD_CONTEXT) + 4)
 #define AT_RING_TOP(user) AT_WORD(WORD_RING_TOP + (user))

@@ -20,6 +20,20 @@ static bool is_supervisor(const struct translation *t)
     return !(t->b->mode & MODE_USER);
 }
 
+void lower_rights(struct translation *t, enum mmu_index index)
+{
+    struct emitter *e = &t->e;
+    emit_gs_load(e, T1, AT(tlb));
+    if (index)
+        emit_lea(e, T1, T1, HOST_NONE, 0, (s32)(index * sizeof(struct tlb)), true);
+    emit_gs_store(e, T1, AT_WORD(WORD_TLB));
+    emit_gs_load(e, T1, AT(tlb_tag) + 8 * index);
+    emit_gs_store(e, T1, AT_WORD(WORD_TAG));
+    EMIT(e, "\x65\xc6\x04\x25"); /* mov byte gs:[...], imm8 */
+    emit_u32(e, AT(mmu_index));
+    emit_u8(e, index);
+}
+
 bool system_is_inline(const struct translation *t, unsigned i)
 {
     switch (t->insn[i].id) {
@@ -178,13 +192,7 @@ bool lower_ac(struct translation *t, unsigned i)
     lower_flags_save(t);
     lower_gs_imm(t, set ? GS_OR : GS_AND, AT(rflags), set ? FLAG_AC : ~(u32)FLAG_AC);
     lower_flags_restore(t);
-    emit_gs_load(&t->e, T0, AT(tlb));
-    if (index)
-        emit_lea(&t->e, T0, T0, HOST_NONE, 0, (s32)(index * sizeof(struct tlb)), true);
-    emit_gs_store(&t->e, T0, AT_WORD(WORD_TLB));
-    EMIT(&t->e, "\x65\xc6\x04\x25"); /* mov byte gs:[...], imm8 */
-    emit_u32(&t->e, AT(mmu_index));
-    emit_u8(&t->e, index);
+    lower_rights(t, index);
     groups_forget(t);
     return true;
 }

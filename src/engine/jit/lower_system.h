@@ -8,6 +8,8 @@
 
 /* dword gs:[offset] OP imm32. */
 enum gs_op { GS_OR = 1, GS_AND = 4, GS_CMP = 7, GS_TEST = 8 };
+/* Which rights count from now on. Keeps the flags, uses T1. */
+void lower_rights(struct translation *t, enum mmu_index index);
 void lower_gs_imm(struct translation *t, enum gs_op op, u32 offset, u32 imm);
 
 /* Of a class that ends blocks otherwise, but lowered: the block goes on. */

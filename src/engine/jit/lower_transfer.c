@@ -56,15 +56,11 @@ static void next_selector(struct emitter *e, int add, unsigned rpl)
 }
 
 /* The privilege level, and what the engine derives from it. */
-static void set_level(struct translation *t, unsigned mode, unsigned cpl, unsigned index)
+static void set_level(struct translation *t, unsigned mode, unsigned cpl, enum mmu_index index)
 {
     struct emitter *e = &t->e;
     store_u8(e, AT(cpl), cpl);
-    store_u8(e, AT(mmu_index), index);
-    emit_gs_load(e, T1, AT(tlb));
-    if (index)
-        emit_lea(e, T1, T1, HOST_NONE, 0, (s32)(index * sizeof(struct tlb)), true);
-    emit_gs_store(e, T1, AT_WORD(WORD_TLB));
+    lower_rights(t, index);
     emit_mov_imm(e, T1, cache_key(0, mode));
     emit_gs_store(e, T1, AT_WORD(WORD_MODE));
 }

@@ -124,6 +124,7 @@ void jit_update_words(struct vcpu *v)
     *ring_mode = j->mode;
     v->engine_words[WORD_MODE] = cache_key(0, j->mode);
     v->engine_words[WORD_TLB] = (u64)(uintptr_t)&v->tlb[v->mmu_index];
+    v->engine_words[WORD_TAG] = v->tlb_tag[v->mmu_index];
     update_context(j);
 }
 

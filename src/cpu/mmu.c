@@ -51,8 +51,9 @@ static u64 tag_of(const struct tlb_entry *e, enum mmu_access access)
 static bool target_from_tlb(struct vcpu *v, u64 lin, enum mmu_access access, unsigned index, struct target *t)
 {
     struct tlb_entry *e = tlb_slot(v, lin, index);
-    u64 tag = (lin & PAGE_MASK) | v->tlb_tag[index];
-    if (tag_of(e, access) != tag && !(tlb_promote(v, lin, index) && tag_of(e, access) == tag))
+    u64 page = lin & PAGE_MASK;
+    if (tag_of(e, access) != (page | v->tlb_tag[index]) &&
+        !(tlb_promote(v, lin, index) && tag_of(e, access) == (page | v->tlb_tag[index])))
         return false;
     *t = (struct target){.kind = TARGET_RAM, .host = (u8 *)(lin + e->addend)};
     return true;
@@ -395,7 +396,8 @@ void *mmu_fast_ptr(struct vcpu *v, u64 lin, unsigned len, enum mmu_access access
     if (v->mmu_index == MMU_USER_ALIGN || !len || bytes_in_page(lin, len) != len)
         return NULL;
     struct tlb_entry *e = tlb_slot(v, lin, v->mmu_index);
-    return tag_of(e, access) == ((lin & PAGE_MASK) | v->tlb_tag[v->mmu_index]) ? (void *)(lin + e->addend) : NULL;
+    return tag_of(e, access) == ((lin & PAGE_MASK) | v->tlb_tag[v->mmu_index]) ? (void *)(lin + e->addend)
+                                                                               : NULL;
 }
 
 /* Fetches differ by U/S only. */

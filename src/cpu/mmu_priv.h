@@ -29,8 +29,9 @@ struct ram_run {
  * current only if its epoch is; "flush all address spaces" is one increment. Tags are handed out upwards;
  * when they run out, the tables are really emptied.
  *
- * The TLB of MMU_KERNEL has a tag of its own, which stays when the address space changes, as long as all that
- * was filled under it is global: with SMAP it has no user pages, and a kernel's own are global as a rule.
+ * The TLB of MMU_KERNEL has a tag of its own for global pages, which stays when the address space changes:
+ * with SMAP it has no user pages, and a kernel's own are global as a rule. When something else is filled
+ * there, the address space's tag takes its place, until one address space has come and gone without.
  *
  * Global pages. An entry filled from a global translation also has global[slot] = global_epoch. After the tag
  * has changed, a miss re-tags such an entry instead of walking.
@@ -43,8 +44,10 @@ struct mmu {
     u32 epoch;    /* of pcid_epoch; never 0 */
     u32 pcid_epoch[PCID_COUNT];
     u16 pcid_tag[PCID_COUNT];
-    bool kernel_local; /* something that is not global was filled under MMU_KERNEL's tag */
-    u32 global_epoch;  /* never 0 */
+    u16 kernel_tag;     /* of global pages in the TLB of MMU_KERNEL */
+    bool kernel_local;  /* ... which has the address space's tag now */
+    bool kernel_filled; /* ... and got something that is not global since the last change of address space */
+    u32 global_epoch;   /* never 0 */
     u32 global[MMU_INDEX_COUNT - 1][TLB_ENTRIES];
     struct page_set large;
     struct page_set code; /* pages that an engine remembers: INVLPG of others is not told */

@@ -67,10 +67,15 @@ bool mmu_code_remember(struct vcpu *v, u64 lin)
            v->mmu->global_epoch;
 }
 
-static void tags_set(struct vcpu *v, u64 space, u64 kernel)
+/* The address space has changed. */
+static void tags_set(struct vcpu *v, u64 space)
 {
+    struct mmu *mmu = v->mmu;
+    if (!mmu->kernel_filled)
+        mmu->kernel_local = false;
+    mmu->kernel_filled = false;
     v->asid_tag = space;
-    v->tlb_tag[MMU_KERNEL] = kernel;
+    v->tlb_tag[MMU_KERNEL] = mmu->kernel_local ? space : mmu->kernel_tag;
     v->tlb_tag[MMU_KERNEL_AC] = v->tlb_tag[MMU_USER] = v->tlb_tag[MMU_USER_ALIGN] = space;
 }
 
@@ -89,26 +94,16 @@ static bool tags_reserve(struct vcpu *v)
     return true;
 }
 
-/* MMU_KERNEL's tag for what comes now: the one it has, if nothing under it depends on the address space. */
-static u64 kernel_tag(struct vcpu *v, bool renew)
+/* Gives the current PCID a tag that no entry has; `globals`: the kernel's global pages too. */
+static void tag_renew(struct vcpu *v, bool globals)
 {
     struct mmu *mmu = v->mmu;
-    if (!renew && !mmu->kernel_local)
-        return v->tlb_tag[MMU_KERNEL];
-    mmu->kernel_local = false;
-    return ++mmu->tag_last;
-}
-
-/* Gives the current PCID a tag that no entry has; `kernel`: MMU_KERNEL too, whatever it has. */
-static void tag_renew(struct vcpu *v, bool kernel)
-{
-    struct mmu *mmu = v->mmu;
-    kernel |= tags_reserve(v);
+    if (tags_reserve(v) || globals)
+        mmu->kernel_tag = (u16)++mmu->tag_last;
     unsigned pcid = current_pcid(v);
     mmu->pcid_epoch[pcid] = mmu->epoch;
     mmu->pcid_tag[pcid] = (u16)++mmu->tag_last;
-    u64 space = mmu->tag_last;
-    tags_set(v, space, kernel_tag(v, kernel));
+    tags_set(v, mmu->tag_last);
 }
 
 void mmu_flush_all(struct vcpu *v)
@@ -131,8 +126,8 @@ void mmu_switch(struct vcpu *v, bool keep)
 {
     struct mmu *mmu = v->mmu;
     unsigned pcid = current_pcid(v);
-    if (keep && mmu->pcid_epoch[pcid] == mmu->epoch && mmu->tag_last < TAG_MASK)
-        tags_set(v, mmu->pcid_tag[pcid], kernel_tag(v, false));
+    if (keep && mmu->pcid_epoch[pcid] == mmu->epoch)
+        tags_set(v, mmu->pcid_tag[pcid]);
     else
         tag_renew(v, false);
 }
@@ -247,9 +242,28 @@ static bool retag(u64 *tag, u64 page, u64 now)
     return true;
 }
 
+/* Something that depends on the address space: not under the tag of global pages. */
+static void kernel_fill_local(struct vcpu *v)
+{
+    v->mmu->kernel_local = v->mmu->kernel_filled = true;
+    v->tlb_tag[MMU_KERNEL] = v->asid_tag;
+}
+
+/* Is the entry one of this address space, in a TLB that has the tag of global pages now? */
+static bool is_local(const struct vcpu *v, const struct tlb_entry *e, u64 page, unsigned index)
+{
+    u64 tag = page | v->asid_tag;
+    return index == MMU_KERNEL && v->tlb_tag[index] != v->asid_tag &&
+           (e->read == tag || e->write == tag || e->exec == tag);
+}
+
 bool tlb_promote(struct vcpu *v, u64 lin, unsigned index)
 {
     struct tlb_entry *e = tlb_slot(v, lin, index);
+    if (is_local(v, e, lin & PAGE_MASK, index)) {
+        kernel_fill_local(v);
+        return true;
+    }
     if (v->mmu->global[index][lin >> PAGE_SHIFT & (TLB_ENTRIES - 1)] != v->mmu->global_epoch)
         return false;
     u64 page = lin & PAGE_MASK;
@@ -264,6 +278,8 @@ void tlb_fill(struct vcpu *v, u64 lin, unsigned index, enum mmu_access access, c
 {
     struct mmu *mmu = v->mmu;
     struct tlb_entry *e = tlb_slot(v, lin, index);
+    if (index == MMU_KERNEL && !w->global)
+        kernel_fill_local(v);
     u64 page = lin & PAGE_MASK, tag = page | v->tlb_tag[index];
     u64 addend = (u64)hva - page;
     bool same = e->addend == addend && (e->read == tag || e->write == tag || e->exec == tag);
@@ -282,7 +298,6 @@ void tlb_fill(struct vcpu *v, u64 lin, unsigned index, enum mmu_access access, c
         e->read = tag;
         e->write = write_ok ? tag : 0;
     }
-    mmu->kernel_local |= index == MMU_KERNEL && !w->global;
     if (w->global)
         mmu->global[index][lin >> PAGE_SHIFT & (TLB_ENTRIES - 1)] = mmu->global_epoch;
     else

@@ -215,7 +215,10 @@ bool jit_fill(struct vcpu *v, u64 lin, u32 how)
     unsigned size = how & 0xff;
     struct jit *j = v->engine;
     j->fills++;
-    return (lin & ~PAGE_MASK) + size <= PAGE_SIZE && mmu_fill(v, lin, how & 0x100 ? MMU_WRITE : MMU_READ);
+    if ((lin & ~PAGE_MASK) + size > PAGE_SIZE || !mmu_fill(v, lin, how & 0x100 ? MMU_WRITE : MMU_READ))
+        return false;
+    v->engine_words[WORD_TAG] = v->tlb_tag[v->mmu_index];
+    return true;
 }
 
 const u8 *jit_step_end(struct vcpu *v, u32 what)

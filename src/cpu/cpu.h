@@ -222,6 +222,17 @@ struct vcpu_msrs {
 
 #define ENGINE_TABLE_LEN (1u << 15)
 
+/*
+ * For an engine that executes instructions twice (engine/lockstep). `page`: the page of RAM at `hva` may be
+ * written to from now on, for the first time since the TLB was emptied. `world`: an instruction that would
+ * reach devices, clocks or other CPUs, or raises, and has not done anything yet; does not return.
+ */
+struct cpu_watch {
+    void (*page)(void *opaque, u8 *hva);
+    void (*world)(void *opaque);
+    void *opaque;
+};
+
 struct vcpu {
     u64 gpr[16];
     u64 rip;
@@ -277,11 +288,12 @@ struct vcpu {
     void *apic;
     u64 apic_page; /* cached apic_ops->page() */
 
-    void *engine;          /* the engine's own per-vCPU data */
-    struct native *native; /* stubs of vector and x87 instructions: engine/interp/native.c's */
-    struct interp *interp; /* the interpreter's, which other engines fall back to */
-    struct mmu *mmu;       /* address-space tags, large-page filters: cpu/mmu.c's */
-    u64 instructions;      /* retired, for --stats (the interpreter counts) */
+    const struct cpu_watch *watch; /* NULL: nobody watches */
+    void *engine;                  /* the engine's own per-vCPU data */
+    struct native *native;         /* stubs of vector and x87 instructions: engine/interp/native.c's */
+    struct interp *interp;         /* the interpreter's, which other engines fall back to */
+    struct mmu *mmu;               /* address-space tags, large-page filters: cpu/mmu.c's */
+    u64 instructions;              /* retired, for --stats (the interpreter counts) */
 
     /* Sleeping: futex-style wake-up of a halted vCPU (cpu/events.c). */
     pthread_mutex_t wake_lock;
@@ -364,9 +376,17 @@ static inline unsigned cpu_iopl(const struct vcpu *v)
     return v->rflags >> 12 & 3;
 }
 
+/* The instruction under way is about to reach what is outside of the CPU and RAM. */
+static inline void cpu_meet_world(const struct vcpu *v)
+{
+    if (unlikely(v->watch))
+        v->watch->world(v->watch->opaque);
+}
+
 /* The guest's time-stamp counter. */
 static inline u64 cpu_tsc(const struct vcpu *v)
 {
+    cpu_meet_world(v);
     return clock_now(v->vm->clock) + (u64)v->tsc_offset;
 }
 

@@ -80,6 +80,7 @@ u64 cpu_read_cr(struct vcpu *v, unsigned n)
     case 8: {
         if (!v->apic_ops)
             return 0;
+        cpu_meet_world(v);
         pthread_mutex_lock(v->vm->machine_lock);
         u64 value = v->apic_ops->cr8_read(v->apic);
         pthread_mutex_unlock(v->vm->machine_lock);
@@ -187,6 +188,7 @@ void cpu_write_cr(struct vcpu *v, unsigned n, u64 value)
             cpu_raise_gp0(v);
         if (!v->apic_ops)
             break;
+        cpu_meet_world(v);
         pthread_mutex_lock(v->vm->machine_lock);
         v->apic_ops->cr8_write(v->apic, (u8)value);
         pthread_mutex_unlock(v->vm->machine_lock);

@@ -45,5 +45,6 @@ struct engine_ops {
 extern const struct engine_ops interp_engine;
 extern const struct engine_ops jit_engine;
 extern const struct engine_ops kvm_engine;
+extern const struct engine_ops lockstep_engine;
 
 #endif

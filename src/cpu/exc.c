@@ -143,6 +143,7 @@ static void drop_pending(struct vcpu *v)
 
 bool cpu_deliver_exception(struct vcpu *v)
 {
+    cpu_meet_world(v); /* the frame has flags that one engine may know to be dead, and another not */
     struct interrupt in = from_exception(v);
     drop_pending(v);
     load_side_registers(v);

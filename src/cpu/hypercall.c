@@ -38,6 +38,7 @@ static s64 send_ipi(struct vcpu *v, const u64 arg[4])
         return -HC_EINVAL;
     if (!v->apic_ops || !v->apic_ops->send_ipi)
         return -HC_ENOSYS;
+    cpu_meet_world(v);
     pthread_mutex_lock(v->vm->machine_lock);
     u64 taken = send_to_set(v, arg[0], min, icr);
     taken += send_to_set(v, arg[1], (u64)min + (v->code64 ? 64 : 32), icr);

@@ -83,6 +83,8 @@ static void target_of_walk(struct vcpu *v, u64 lin, enum mmu_access access, unsi
             return;
         }
         ram_page_mark_dirty(page.block, page.block_offset);
+        if (unlikely(v->watch))
+            v->watch->page(v->watch->opaque, page.hva);
     }
     if (page.kind == MEM_RAM) {
         if (w.write_ready || access == MMU_WRITE)
@@ -90,7 +92,8 @@ static void target_of_walk(struct vcpu *v, u64 lin, enum mmu_access access, unsi
         u8 flags = atomic_load_explicit(&page.block->page_flags[page.block_offset >> PAGE_SHIFT],
                                         memory_order_relaxed);
         t->tracked = t->code = flags & RAM_PAGE_CODE;
-        write_ok = w.write_ready && (flags & (RAM_PAGE_DIRTY | RAM_PAGE_CODE)) == RAM_PAGE_DIRTY;
+        write_ok = w.write_ready && (flags & (RAM_PAGE_DIRTY | RAM_PAGE_CODE)) == RAM_PAGE_DIRTY &&
+                   (access == MMU_WRITE || !v->watch);
     }
     if (access != MMU_EXEC && unlikely(debug_page_watched(v, lin))) {
         t->tracked = true;
@@ -181,6 +184,7 @@ static u64 target_read(struct vcpu *v, const struct target *t, unsigned size)
 {
     if (likely(t->host != NULL))
         return host_load(t->host, size);
+    cpu_meet_world(v);
     if (t->kind == TARGET_APIC)
         return apic_access(v, t->gpa, size, false, 0) & MASK(8 * size);
     return mem_read(v->vm->mem, t->gpa, size);
@@ -192,11 +196,13 @@ static void target_write(struct vcpu *v, const struct target *t, unsigned size, 
         host_store(t->host, size, value);
         if (unlikely(t->code))
             mem_code_written(v->vm->mem, t->host, size);
-    } else if (t->kind == TARGET_APIC) {
-        apic_access(v, t->gpa, size, true, value);
-    } else {
-        mem_write(v->vm->mem, t->gpa, size, value);
+        return;
     }
+    cpu_meet_world(v);
+    if (t->kind == TARGET_APIC)
+        apic_access(v, t->gpa, size, true, value);
+    else
+        mem_write(v->vm->mem, t->gpa, size, value);
 }
 
 static void target_read_bytes(struct vcpu *v, const struct target *t, u8 *buf, unsigned len)

@@ -106,6 +106,7 @@ static bool tsc_write(struct vcpu *v, u32 msr, u64 value)
 
 static bool tsc_adjust_write(struct vcpu *v, u32 msr, u64 value)
 {
+    cpu_meet_world(v);
     tsc_move(v, value - v->msr.tsc_adjust);
     v->msr.tsc_adjust = value;
     return true;
@@ -115,6 +116,7 @@ static bool apic_read(struct vcpu *v, u32 msr, u64 *value)
 {
     if (!v->apic_ops)
         return false;
+    cpu_meet_world(v);
     pthread_mutex_lock(v->vm->machine_lock);
     bool ok = v->apic_ops->msr_read(v->apic, msr, value);
     pthread_mutex_unlock(v->vm->machine_lock);
@@ -125,6 +127,7 @@ static bool apic_write(struct vcpu *v, u32 msr, u64 value)
 {
     if (!v->apic_ops)
         return false;
+    cpu_meet_world(v);
     pthread_mutex_lock(v->vm->machine_lock);
     bool ok = v->apic_ops->msr_write(v->apic, msr, value);
     pthread_mutex_unlock(v->vm->machine_lock);

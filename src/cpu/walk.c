@@ -71,6 +71,8 @@ static bool pte_set(struct vcpu *v, struct path *path, struct pte *pte, u64 bits
         return true; /* nothing may have come of it, as on the bus */
     }
     bool ok;
+    if (unlikely(v->watch))
+        v->watch->page(v->watch->opaque, pte->host - (pte->gpa & ~PAGE_MASK));
     if (path->wide) {
         u64 old = pte->value;
         ok = __atomic_compare_exchange_n((u64 *)pte->host, &old, want, false, __ATOMIC_SEQ_CST,

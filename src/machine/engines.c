@@ -3,7 +3,8 @@
 
 #include "machine/machine.h"
 
-const struct engine_ops *const machine_engines[] = {&jit_engine, &interp_engine, &kvm_engine, NULL};
+const struct engine_ops *const machine_engines[] = {&jit_engine, &interp_engine, &kvm_engine,
+                                                    &lockstep_engine, NULL};
 
 const struct engine_ops *machine_find_engine(const char *name, struct error *err)
 {

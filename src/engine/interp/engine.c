@@ -148,6 +148,49 @@ static void execute_exactly(struct vcpu *v, struct interp *it, unsigned count)
     while (--count && !attention(v) && v->decode_mode == mode && v->mmu_index == rights);
 }
 
+/* execute_block, up to where RIP is `rip` at most. */
+static void execute_part(struct vcpu *v, struct interp *it, u64 rip)
+{
+    const struct block *b = block_next(v, it);
+    const struct op *op = &it->ops[b->first], *end = op + b->count;
+    it->block = b;
+    do {
+        op->run(v, op);
+        op++;
+    } while (op != end && v->rip != rip && !attention(v) && (!op[-1].stores || block_unchanged(it, b)));
+    it->block = NULL;
+    v->instructions += (u64)(op - &it->ops[b->first]);
+}
+
+static void execute_to(struct vcpu *v, struct interp *it, u64 rip, unsigned limit)
+{
+    u64 end = v->instructions + limit;
+    do
+        execute_part(v, it, rip);
+    while (v->rip != rip && v->instructions < end && !attention(v));
+}
+
+void interp_leave(struct vcpu *v)
+{
+    interp_sync(v->interp);
+    abandon_block(v, v->interp);
+}
+
+bool interp_steps_to(struct vcpu *v, u64 rip, unsigned limit)
+{
+    struct interp *it = v->interp;
+    jmp_buf env, *saved = v->unwind;
+    bool alive = true;
+    interp_sync(it);
+    v->unwind = &env;
+    if (_setjmp(env) == 0)
+        execute_to(v, it, rip, limit);
+    else
+        alive = deliver(v, it);
+    v->unwind = saved;
+    return alive;
+}
+
 static bool guarded(struct vcpu *v, void (*some)(struct vcpu *v, struct interp *it, unsigned count),
                     unsigned count)
 {

@@ -41,6 +41,11 @@ bool interp_steps(struct vcpu *v, unsigned count);
  * cpu_handle_events due. */
 bool interp_steps_exactly(struct vcpu *v, unsigned count);
 
+/* Likewise at least one, and on until RIP is `rip` or about `limit` are done. Counted in v->instructions. */
+bool interp_steps_to(struct vcpu *v, u64 rip, unsigned limit);
+/* To be called by what longjmps out of the interpreter (cpu_watch.world). */
+void interp_leave(struct vcpu *v);
+
 /* #UD: the handler of what this CPU does not have. */
 void interp_ud(struct vcpu *v, const struct insn *insn);
 

@@ -4,6 +4,7 @@
 
 static u64 input(struct vcpu *v, u16 port, unsigned size)
 {
+    cpu_meet_world(v);
     u64 value = port_read(v->vm->mem, port, size);
     debug_check_io(v, port, size);
     return value;
@@ -11,6 +12,7 @@ static u64 input(struct vcpu *v, u16 port, unsigned size)
 
 static void output(struct vcpu *v, u16 port, unsigned size, u64 value)
 {
+    cpu_meet_world(v);
     port_write(v->vm->mem, port, size, value);
     debug_check_io(v, port, size);
 }

@@ -151,6 +151,7 @@ static bool entropy_read(void *buf, size_t len)
 void move_rdrand(struct vcpu *v, const struct insn *insn)
 {
     u64 value = 0;
+    cpu_meet_world(v);
     bool ok = entropy_read(&value, sizeof value);
     interp_write(v, insn, 0, ok ? value : 0);
     v->rflags = (v->rflags & ~(u64)FLAGS_ARITH) | (ok ? FLAG_CF : 0);

@@ -206,6 +206,7 @@ struct jit {
     struct jit_vm *vm;
     u16 mode; /* enum jit_mode, as the run loop has last seen it; valid if translatable */
     bool translatable;
+    void *checker; /* engine/lockstep's: what translated code cannot do twice, it leaves to the interpreter */
     struct jit_thunks thunk; /* the VM's */
     struct jit_jump *jump;
     /* 0: outside translated code and the tables; else vm->epoch as it was when they were last entered. */
@@ -288,6 +289,10 @@ const u8 *jit_step_end(struct vcpu *v, u32 what);
  * one is at v->rip. */
 bool jit_call(struct vcpu *v, const struct insn *insn);
 bool jit_call_end(struct vcpu *v, const struct insn *insn);
+/* For who checks the translator (engine/lockstep; j->checker): runs translated code from v->rip on until it
+ * has met `count` polls, or left for another reason; looks at no events. What calls cpu_meet_world may
+ * longjmp out of the interpreter's step, the state is then exact. False: nothing could be run. Raises. */
+bool jit_run_some(struct vcpu *v, unsigned count);
 /* Makes translated code leave at its next poll. Any thread. */
 void jit_stop(struct vcpu *v);
 /* host.c: makes gs:0 the vCPU, on this thread; can the engine work here? */

@@ -62,12 +62,21 @@ static const lower_fn table[INSN_COUNT] = {
     [INSN_IDIV] = lower_div,
 };
 
+/* Executed twice, they differ. */
+static bool is_repeatable(const struct insn *insn)
+{
+    return insn->id != INSN_RDTSC && insn->id != INSN_RDTSCP && insn->id != INSN_RDRAND &&
+           insn->id != INSN_RDSEED;
+}
+
 lower_fn lower_find(const struct translation *t, unsigned i)
 {
     const struct vcpu *v = t->j->v;
     const struct insn *insn = &t->insn[i];
     const struct insn_info *info = insn->info;
     if (!cpu_has(v, info->feature) || !cpu_has(v, info->feature2))
+        return NULL;
+    if (t->j->checker && !is_repeatable(insn))
         return NULL;
     /* The interpreter's yields to the CPU that is waited for. */
     if (insn->id == INSN_PAUSE && v->vm->cpu_count > 1)

@@ -156,6 +156,14 @@ static bool is_stopped(struct vcpu *v)
            __atomic_load_n(stop_half(v, WORD_GLOBAL), __ATOMIC_SEQ_CST);
 }
 
+/* Behind an instruction of the interpreter's. A run that is checked goes on to a poll, though it has been
+ * stopped from the start. */
+static bool may_go_on(const struct jit *j)
+{
+    bool stopped = j->checker ? atomic_load(&j->pending_any) : is_stopped(j->v);
+    return !stopped && !attention(j->v) && j->translatable;
+}
+
 /* By the interpreter, from translated code. False: it is over. */
 static bool step_inside(struct vcpu *v, u32 what)
 {
@@ -169,7 +177,7 @@ static bool step_inside(struct vcpu *v, u32 what)
         return false;
     }
     jit_update_words(v);
-    return !is_stopped(v) && !attention(v) && j->translatable;
+    return may_go_on(j);
 }
 
 bool jit_step(struct vcpu *v, u32 what)
@@ -199,8 +207,7 @@ bool jit_call(struct vcpu *v, const struct insn *insn)
     const struct jit *j = v->engine;
     u64 next = (v->rip + insn->len) & v->rip_mask, mode = v->engine_words[WORD_MODE];
     call_handler(v, insn);
-    return !is_stopped(v) && !attention(v) && j->translatable && v->rip == next &&
-           v->engine_words[WORD_MODE] == mode;
+    return may_go_on(j) && v->rip == next && v->engine_words[WORD_MODE] == mode;
 }
 
 bool jit_call_end(struct vcpu *v, const struct insn *insn)
@@ -270,9 +277,9 @@ static struct block *find_block(struct jit *j)
     return b;
 }
 
-static void enter(struct jit *j, struct block *b)
+static void enter(struct jit *j, struct block *b, const u8 *entry)
 {
-    j->v->engine_words[WORD_ENTRY] = (u64)(uintptr_t)b->poll;
+    j->v->engine_words[WORD_ENTRY] = (u64)(uintptr_t)entry;
     j->entered++;
     ((void (*)(void))(uintptr_t)j->thunk.enter)();
     note_vectors(j->v);
@@ -287,17 +294,23 @@ static bool step(struct jit *j)
     return interp_steps(j->v, count);
 }
 
+/* Before blocks are looked for. */
+static void look_around(struct jit *j)
+{
+    /* In this order (cache.h); stop_clear is a full barrier. */
+    atomic_store_explicit(&j->inside, atomic_load(&j->vm->epoch), memory_order_relaxed);
+    stop_clear(j->v);
+    jit_update_words(j->v);
+    if (atomic_load(&j->pending_any))
+        cache_take_pending(j);
+}
+
 /* Until there is something for the machine. Raises. */
 static enum cpu_pending loop(struct jit *j)
 {
     struct vcpu *v = j->v;
     for (;;) {
-        /* In this order (cache.h); stop_clear is a full barrier. */
-        atomic_store_explicit(&j->inside, atomic_load(&j->vm->epoch), memory_order_relaxed);
-        stop_clear(v);
-        jit_update_words(v);
-        if (atomic_load(&j->pending_any))
-            cache_take_pending(j);
+        look_around(j);
         struct block *b = NULL;
         if (unlikely(attention(v))) {
             enum cpu_pending next = cpu_handle_events(v);
@@ -307,10 +320,27 @@ static enum cpu_pending loop(struct jit *j)
             b = find_block(j);
         }
         if (b)
-            enter(j, b);
+            enter(j, b, b->poll);
         else if (!step(j))
             return PENDING_SHUTDOWN;
     }
+}
+
+bool jit_run_some(struct vcpu *v, unsigned count)
+{
+    struct jit *j = v->engine;
+    bool ran = false;
+    for (; count && !attention(v) && !v->engine_words[WORD_STEP]; count--) {
+        look_around(j);
+        struct block *b = j->translatable ? find_block(j) : NULL;
+        if (!b)
+            break;
+        jit_stop(v);
+        enter(j, b, b->entry);
+        ran = true;
+    }
+    stop_clear(v);
+    return ran;
 }
 
 /* Delivers what was raised, and goes on. */

@@ -51,6 +51,8 @@ void journal_clear(struct journal *jn);
 enum agreement { AGREE, AGREE_BUT_FLAGS, DISAGREE };
 enum agreement state_compare(const struct vcpu *translator, const struct vcpu *interpreter);
 bool state_general_equal(const struct vcpu *a, const struct vcpu *b);
+/* Bits of the general registers, and more if other things differ. */
+unsigned state_distance(const struct vcpu *a, const struct vcpu *b);
 /* A line for each thing that differs. */
 void state_print(const struct vcpu *translator, const struct vcpu *interpreter,
                  void (*line)(void *opaque, const char *text), void *opaque);
@@ -69,9 +71,10 @@ struct lockstep {
     struct journal journal;
     struct cpu_watch watch;
     jmp_buf world;
-    unsigned steps; /* by the interpreter, in this run */
-    unsigned near;  /* after how many of them it was nearest to the translator's state */
-    unsigned nearness;
+    unsigned steps;    /* by the interpreter, in this run */
+    unsigned near;     /* after how many of them it was nearest to the translator's state */
+    unsigned distance; /* then; 0: it has never been at the same RIP */
+    bool measures;
     bool differs; /* found, printed: over */
     /* Statistics. */
     u64 runs, compared, alone, pardoned, unstable;

@@ -27,7 +27,7 @@ static void print_instruction(struct lockstep *l)
 /* The interpreter again, up to where it was nearest to the translator; or the first instructions. */
 static void replay(struct lockstep *l)
 {
-    unsigned count = l->nearness ? l->near : SHOWN_INSTRUCTIONS;
+    unsigned count = l->distance ? l->near : SHOWN_INSTRUCTIONS;
     unsigned from = count > SHOWN_INSTRUCTIONS ? count - SHOWN_INSTRUCTIONS : 0;
     lockstep_rewind(l);
     l->v->watch = &l->watch;

@@ -101,6 +101,16 @@ enum agreement state_compare(const struct vcpu *t, const struct vcpu *i)
     return t->rflags == i->rflags ? AGREE : AGREE_BUT_FLAGS;
 }
 
+unsigned state_distance(const struct vcpu *a, const struct vcpu *b)
+{
+    unsigned bits = 0;
+    for (unsigned i = 0; i < 16; i++)
+        bits += (unsigned)__builtin_popcountll((a->gpr[i] ^ b->gpr[i]) & gpr_mask(b, i));
+    for (unsigned n = 0; n < ARRAY_LEN(fields); n++)
+        bits += field_equal(&fields[n], a, b) ? 0 : 8;
+    return bits;
+}
+
 static void print_bytes(char *to, size_t size, const u8 *bytes, unsigned count)
 {
     size_t n = 0;

@@ -1,7 +1,7 @@
 /* The engine that checks the translator: it agrees with what is right, and finds what is wrong. */
 #include "tests/tap.h"
 #define GUEST_ENGINE lockstep_engine
-#include "engine/jit/jit.h"
+#include "engine/jit/cache.h"
 #include "tests/unit/interp_vm.h"
 
 static struct guest *g;
@@ -37,9 +37,9 @@ GUEST(victim, 64,
 
 static unsigned host_code_patch(const char *bytes, unsigned len, unsigned at, u8 value)
 {
-    const struct jit *j = v->engine;
+    const struct jit_vm *t = g->vm.engine_vm;
     unsigned count = 0;
-    for (u8 *p = j->rw, *end = p + j->used; (p = memmem(p, (size_t)(end - p), bytes, len)); p += len) {
+    for (u8 *p = t->rw, *end = p + t->size; (p = memmem(p, (size_t)(end - p), bytes, len)); p += len) {
         p[at] = value;
         count++;
     }

@@ -12,8 +12,7 @@
 #define AHEAD_INSNS 10
 #define AHEAD_DEPTH 2
 
-/* By immediate counts other than 0, flags are not kept. */
-static bool is_counted_by_immediate(const struct insn *insn)
+bool live_is_counted(const struct insn *insn)
 {
     const struct opnd *count = &insn->opnd[insn->nopnds - 1];
     switch (insn->id) {
@@ -31,12 +30,19 @@ static bool is_counted_by_immediate(const struct insn *insn)
     }
 }
 
+/* The flags that the instruction gives a value that does not come from those before it. Who compares engines
+ * wants the undefined ones equal too, as the guest may store them. */
+static u32 flags_given(const struct translation *t, const struct insn_info *info)
+{
+    return t->j->checker ? info->flags_write & ~info->flags_undef : info->flags_write;
+}
+
 /* The flags needed before a lowered instruction that is no branch, if `after` are behind it. */
-static u32 flags_before(const struct insn *insn, u32 after)
+static u32 flags_before(const struct translation *t, const struct insn *insn, u32 after)
 {
     const struct insn_info *info = insn->info;
-    u32 read = is_counted_by_immediate(insn) ? 0 : info->flags_read & FLAGS_ARITH;
-    return (after & ~info->flags_write) | read;
+    u32 read = live_is_counted(insn) ? 0 : info->flags_read & FLAGS_ARITH;
+    return (after & ~flags_given(t, info)) | read;
 }
 
 static u64 branch_target(const struct translation *t, const struct insn *insn, u64 next)
@@ -105,8 +111,8 @@ static u32 flags_ahead(struct translation *t, u64 rip, u32 flags, unsigned depth
         } else if (is_opaque(t, BLOCK_MAX)) {
             break;
         } else {
-            needed |= flags & flags_before(insn, 0);
-            flags &= ~(insn->info->flags_write | needed);
+            needed |= flags & flags_before(t, insn, 0);
+            flags &= ~(flags_given(t, insn->info) | needed);
         }
     }
     return needed | flags;
@@ -135,6 +141,6 @@ void live_find(struct translation *t)
         else if (is_opaque(t, i))
             t->live[i] = FLAGS_ARITH;
         else
-            t->live[i] = flags_before(insn, after);
+            t->live[i] = flags_before(t, insn, after);
     }
 }

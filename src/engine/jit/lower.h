@@ -98,6 +98,8 @@ struct translation {
 
 /* live.c: fills t->live and t->ahead. */
 void live_find(struct translation *t);
+/* A shift by an immediate count other than 0: flags are not kept. */
+bool live_is_counted(const struct insn *insn);
 
 /* Lowers instruction `i`. False, with nothing emitted: the interpreter's. */
 typedef bool (*lower_fn)(struct translation *t, unsigned i);

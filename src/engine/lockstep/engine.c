@@ -319,6 +319,7 @@ static enum vcpu_exit run(struct vcpu *v)
         why = VCPU_SHUTDOWN;
     else
         why = loop(l);
+    atomic_store(&((struct jit *)v->engine)->inside, 0);
     vcpu_leave(v);
     return why;
 }

@@ -1,5 +1,6 @@
 /* Which arithmetic flags the code ahead may read. */
 #include "cpu/mmu.h"
+#include "engine/jit/lower.h"
 #include "engine/lockstep/lockstep.h"
 
 bool code_decode(struct vcpu *v, u64 rip, struct insn *insn)
@@ -37,8 +38,9 @@ static u32 live_from(struct search *s, u64 rip, u32 flags, unsigned depth)
             return live | flags;
         s->budget--;
         const struct insn_info *info = insn.info;
-        live |= flags & info->flags_read;
-        flags &= ~(info->flags_read | (info->flags_write & ~info->flags_undef));
+        u32 read = live_is_counted(&insn) ? 0 : info->flags_read;
+        live |= flags & read;
+        flags &= ~(read | (info->flags_write & ~info->flags_undef));
         u64 next = (rip + insn.len) & s->v->rip_mask;
         u64 target = (next + insn.imm) & s->v->rip_mask;
         if (insn.id == INSN_JMP || insn.id == INSN_CALL) {

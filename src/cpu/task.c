@@ -205,6 +205,7 @@ static void segments_load(struct vcpu *v, const struct task_state *t)
 void cpu_task_switch(struct vcpu *v, u16 selector, enum task_switch_reason reason, u64 next_rip,
                      bool has_error, u32 error)
 {
+    cpu_meet_world(v); /* what raises behind the commit point has no way back */
     struct desc d;
     struct task_state t;
     tss_check(v, selector, reason, &d);

@@ -244,5 +244,7 @@ bool lower_div(struct translation *t, unsigned i)
         tail_add(t, emit_branch(e, 0x0f83), TAIL_STEP, i, true);
     }
     emit_sized(e, size, 0x41, is_signed ? "\xf7\xfb" : "\xf7\xf3", 2);
+    if (t->j->checker) /* undefined: what the interpreter has */
+        lower_flags_restore(t);
     return true;
 }

@@ -139,6 +139,25 @@ static void measure(struct lockstep *l)
     l->near = l->steps;
 }
 
+/* The translator has looked for the code where it has ended: the tables' A bits tell. */
+static void look_at_code(struct lockstep *l)
+{
+    struct vcpu *v = l->v;
+    jmp_buf env, *saved = v->unwind;
+    v->unwind = &env;
+    if (_setjmp(env) == 0 && (!v->code64 || is_canonical(v->rip)))
+        mmu_code_page(v, v->code64 ? v->rip : (v->seg[CS].base + v->rip) & 0xffffffff);
+    v->unwind = saved;
+}
+
+static bool memory_agrees(struct lockstep *l)
+{
+    if (journal_agrees(&l->journal))
+        return true;
+    look_at_code(l);
+    return journal_agrees(&l->journal);
+}
+
 /* Is the interpreter where the translator is? */
 static bool sides_agree(struct lockstep *l)
 {
@@ -150,7 +169,7 @@ static bool sides_agree(struct lockstep *l)
     if (!state_general_equal(&l->after, v))
         return false;
     enum agreement a = state_compare(&l->after, v);
-    return a != DISAGREE && journal_agrees(&l->journal) && (a == AGREE || flags_are_pardoned(l));
+    return a != DISAGREE && memory_agrees(l) && (a == AGREE || flags_are_pardoned(l));
 }
 
 /* The shadow of STI ends with the next instruction, as cpu_handle_events has it. False: something else is due

@@ -66,6 +66,7 @@ static void lower_poll(struct translation *t)
 static unsigned lower_steps(struct translation *t, unsigned i)
 {
     unsigned count = 1;
+    flags_settle(t);
     x87_flush(t);
     t->ended = ends_block(&t->insn[i]);
     while (!t->ended && i + count < t->count && !lower_find(t, i + count) && !ends_block(&t->insn[i + count]))
@@ -83,6 +84,7 @@ static unsigned lower_some(struct translation *t, unsigned i)
     unsigned tails = t->tails;
     if (lower != lower_x87)
         x87_flush(t);
+    flags_prepare(t, i);
     if (!lower || !lower(t, i))
         return lower_steps(t, i);
     tails_resume(t, tails, i);
@@ -95,6 +97,7 @@ static void lower_block(struct translation *t)
     for (unsigned i = 0; i < t->count && !t->ended && !t->e.overrun;)
         i += lower_some(t, i);
     x87_flush(t);
+    flags_settle(t);
     if (!t->ended)
         lower_goto(t, t->rip[t->count]);
     tails_emit(t);
@@ -157,7 +160,7 @@ static void translation_init(struct translation *t, struct jit *j, const u8 *hva
 {
     t->j = j;
     t->count = t->links = t->tails = t->len = 0;
-    t->ended = false;
+    t->ended = t->parked = false;
     t->b = cache_block(j);
     t->b->rip = j->v->rip;
     t->b->mode = (u16)mode;

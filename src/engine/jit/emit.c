@@ -129,6 +129,18 @@ void emit_operand(struct emitter *e, unsigned reg, unsigned base, s32 disp)
         emit_u32(e, (u32)disp);
 }
 
+/* [base + index + disp] */
+static void emit_operand_indexed(struct emitter *e, unsigned reg, unsigned base, unsigned index, s32 disp)
+{
+    unsigned mod = disp == 0 && (base & 7) != 5 ? 0 : disp == (s8)disp ? 1 : 2;
+    emit_u8(e, mod << 6 | (reg & 7) << 3 | 4);
+    emit_u8(e, (index & 7) << 3 | (base & 7));
+    if (mod == 1)
+        emit_u8(e, (u8)disp);
+    else if (mod == 2)
+        emit_u32(e, (u32)disp);
+}
+
 void emit_rm8(struct emitter *e, unsigned opcode, unsigned reg, unsigned base, s8 disp)
 {
     emit_u8(e, 0x48 | (reg >> 3) << 2 | base >> 3);
@@ -242,8 +254,8 @@ bool emit_can_recode(const struct insn *insn)
 }
 
 struct fields {
-    unsigned reg, rm, vvvv;
-    bool memory, force_rex;
+    unsigned reg, rm, vvvv, index;
+    bool memory, indexed, force_rex;
 };
 
 static struct fields fields_of(const struct insn *insn, const struct recode *r)
@@ -254,6 +266,8 @@ static struct fields fields_of(const struct insn *insn, const struct recode *r)
         if (o->kind == OPND_MEM) {
             f.memory = true;
             f.rm = r->mem;
+            f.indexed = r->indexed;
+            f.index = r->indexed ? r->index : 0;
             continue;
         }
         if (o->kind != OPND_GPR && o->kind != OPND_VEC && o->kind != OPND_KREG)
@@ -288,7 +302,7 @@ static void emit_legacy_opcode(struct emitter *e, const struct insn *insn, const
         emit_u8(e, mandatory[insn->pp]);
     unsigned rex = (is_wide(insn) ? 8 : 0);
     if (insn->has_modrm)
-        rex |= (f->reg >> 3) << 2 | f->rm >> 3;
+        rex |= (f->reg >> 3) << 2 | (f->index >> 3) << 1 | f->rm >> 3;
     if (rex || f->force_rex)
         emit_u8(e, 0x40 | rex);
     if (insn->map)
@@ -301,7 +315,7 @@ static void emit_legacy_opcode(struct emitter *e, const struct insn *insn, const
 static void emit_vex_opcode(struct emitter *e, const struct insn *insn, const struct fields *f)
 {
     emit_u8(e, 0xc4);
-    emit_u8(e, (f->reg >> 3 ? 0 : 0x80) | 0x40 | (f->rm >> 3 ? 0 : 0x20) | insn->map);
+    emit_u8(e, (f->reg >> 3 ? 0 : 0x80) | (f->index >> 3 ? 0 : 0x40) | (f->rm >> 3 ? 0 : 0x20) | insn->map);
     emit_u8(e, (unsigned)is_wide(insn) << 7 | (~f->vvvv & 15) << 3 | (unsigned)insn->vl << 2 | insn->pp);
     emit_u8(e, insn->opcode);
 }
@@ -354,6 +368,8 @@ void emit_recode(struct emitter *e, const struct insn *insn, const struct recode
         emit_legacy_opcode(e, insn, &f);
     if (insn->encoding == ENC_EVEX)
         ; /* has written ModRM */
+    else if (insn->has_modrm && f.indexed)
+        emit_operand_indexed(e, f.reg, f.rm, f.index, r->disp);
     else if (insn->has_modrm && f.memory)
         emit_operand(e, f.reg, f.rm, r->disp);
     else if (insn->has_modrm)

@@ -62,10 +62,13 @@ void emit_patch_aim(u8 *site, s64 to_exec, const u8 *target);
 void emit_jump_to(struct emitter *e, unsigned opcode, const u8 *target);
 
 /* The instruction again, with other registers: host[i] is operand i's (if a GPR or vector register; AH..BH
- * are 4..7, which no other operand may then need a REX prefix beside), memory is [mem + disp]. */
+ * are 4..7, which no other operand may then need a REX prefix beside), memory is [mem + disp], or
+ * [mem + index + disp] (not for EVEX; neither is RSP). */
 struct recode {
     u8 host[5];
     u8 mem;
+    bool indexed;
+    u8 index;
     s32 disp;
 };
 /* Can it be encoded so? Every operand has a field, or is rAX or rCX by implication. */

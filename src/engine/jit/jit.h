@@ -60,6 +60,7 @@ enum jit_word {
     WORD_VALUE,
     WORD_FLAGS,
     WORD_RAX,
+    WORD_PARKED, /* flags that are live while the host's are not theirs */
     WORD_T0, /* scratch of the thunks */
     WORD_T1,
     WORD_T2,

@@ -41,7 +41,9 @@ struct tail {
     u8 kind;
     u8 index;
     u8 groups;             /* TAIL_STEP: to be checked again before going on, bit per group */
-    bool flags_saved;      /* in WORD_FLAGS */
+    bool flags_saved;      /* in WORD_FLAGS, */
+    bool parked;           /* or in WORD_PARKED */
+    bool resume_parked;    /* where `resume` is, flags are expected there */
     u8 x87_insn, x87_data; /* as in struct translation: to be noted */
 };
 
@@ -87,6 +89,7 @@ struct translation {
     struct slot slot[BLOCK_MAX][SLOT_COUNT];
     s64 start[BLOCK_MAX][GROUP_MAX]; /* of the group, relative to its register behind the instruction */
     bool code32;
+    bool parked;  /* here the live flags are in WORD_PARKED, the host's are anything */
     bool vectors; /* the code so far has loaded the vector registers; has noted that AVX is in use */
     bool avx, avx512;
     bool high;             /* has loaded vector registers 16..31 and the opmasks */
@@ -113,14 +116,24 @@ bool address_is_simple(const struct translation *t, unsigned i);
 /* The effective address (without a segment's base) into `reg`; `wide` false: truncated to 32 bits. Keeps the
  * flags. May use T1 too if reg is T0. */
 void lower_ea(struct translation *t, unsigned i, const struct address *a, unsigned reg, bool wide);
-/* Makes [T1 + the result] the host's memory of `size` bytes, readable or writable; clobbers T0. Keeps the
- * flags that are live. If it cannot be had: a tail of `kind`, or the plain translation of the block from here
- * on. */
+/*
+ * Makes [T1 + the result] the host's memory of `size` bytes, readable or writable; clobbers T0. If it cannot
+ * be had: a tail of `kind`, or the plain translation of the block from here on.
+ *
+ * Flags that are live are kept: parked at the first check that needs it, until an instruction that reads or
+ * writes flags, or leaves the block. So code that is lowered for other instructions must not depend on the
+ * host's flags (flags_prepare).
+ */
 s32 lower_access(struct translation *t, unsigned i, const struct address *a, unsigned size, bool write,
                  enum tail_kind kind);
-/* Likewise, at a multiple of `align`. */
-s32 lower_access_aligned(struct translation *t, unsigned i, const struct address *a, unsigned size,
-                         unsigned align, bool write);
+/* For the memory operand of an instruction that is encoded again: at a multiple of `align`; fills the memory
+ * part of `r`. */
+void lower_access_recode(struct translation *t, unsigned i, const struct address *a, unsigned size,
+                         unsigned align, bool write, struct recode *r);
+/* Before instruction i is lowered: its flags are the host's, unless it does not care. */
+void flags_prepare(struct translation *t, unsigned i);
+/* They are in any case. */
+void flags_settle(struct translation *t);
 /* Do the base (and, in 32-bit code, the limit) of the segment count? */
 bool segment_counts(const struct translation *t, unsigned seg);
 void groups_find(struct translation *t);

@@ -70,14 +70,14 @@ bool lower_aligned(struct translation *t, unsigned i, unsigned align)
     const struct insn *insn = &t->insn[i];
     const struct opnd *m = insn_mem_opnd(insn);
     struct temps x = {.room = m ? 1 : 2};
-    struct recode r = {.mem = T1};
+    struct recode r = {0};
     if (m && !address_is_simple(t, i))
         return false;
     if (!emit_can_recode(insn) || !choose_registers(insn, &r, &x))
         return false;
     if (m) {
         struct address a = address_of(t, i);
-        r.disp = lower_access_aligned(t, i, &a, m->size, align, m->access & ACCESS_W);
+        lower_access_recode(t, i, &a, m->size, align, m->access & ACCESS_W, &r);
     }
     for (unsigned n = 0; n < x.count && n < ARRAY_LEN(temp_host); n++)
         if (x.load[n])

@@ -1,4 +1,5 @@
 /* Guest memory: addresses, the soft TLB's inline check, and the tails of accesses that miss. */
+#include "engine/jit/lower_system.h"
 #include "engine/jit/lower_vector.h"
 
 struct address address_of(const struct translation *t, unsigned i)
@@ -122,26 +123,62 @@ void lower_flags_restore(struct translation *t)
     emit_gs_load(&t->e, RAX, AT_WORD(WORD_RAX));
 }
 
-/* The flags that are live at instruction i to WORD_FLAGS and back, quicker, by way of a scratch
- * register (back: T0). */
-static void flags_park(struct translation *t, unsigned i, unsigned scratch)
-{
-    emit_rr(&t->e, 0x8b, scratch, RAX);
-    EMIT(&t->e, "\x9f"); /* lahf */
-    if (t->live[i] & FLAG_OF)
-        EMIT(&t->e, "\x0f\x90\xc0"); /* seto al */
-    emit_gs_store(&t->e, RAX, AT_WORD(WORD_FLAGS));
-    emit_rr(&t->e, 0x8b, RAX, scratch);
-}
-
-static void flags_unpark(struct translation *t, unsigned i)
+/* To WORD_PARKED and back, by way of T0; with OF or all but OF. */
+static void flags_park(struct translation *t, bool overflow)
 {
     emit_rr(&t->e, 0x8b, T0, RAX);
-    emit_gs_load(&t->e, RAX, AT_WORD(WORD_FLAGS));
-    if (t->live[i] & FLAG_OF)
+    EMIT(&t->e, "\x9f"); /* lahf */
+    if (overflow)
+        EMIT(&t->e, "\x0f\x90\xc0"); /* seto al */
+    emit_gs_store(&t->e, RAX, AT_WORD(WORD_PARKED));
+    emit_rr(&t->e, 0x8b, RAX, T0);
+}
+
+static void flags_unpark(struct translation *t, bool overflow)
+{
+    emit_rr(&t->e, 0x8b, T0, RAX);
+    emit_gs_load(&t->e, RAX, AT_WORD(WORD_PARKED));
+    if (overflow)
         EMIT(&t->e, "\x04\x7f"); /* add al, 7fh */
     EMIT(&t->e, "\x9e");         /* sahf */
     emit_rr(&t->e, 0x8b, RAX, T0);
+}
+
+/* Does instruction i, once it has its memory, neither read nor write flags, nor leave the block? */
+static bool is_flagless(const struct translation *t, unsigned i)
+{
+    const struct insn_info *info = t->insn[i].info;
+    return !((info->flags_read | info->flags_write) & FLAGS_ARITH) && info->klass != CLASS_BRANCH &&
+           info->klass != CLASS_SYSTEM && !system_is_inline(t, i) && lower_find(t, i);
+}
+
+static void flags_unpark_at(struct translation *t, unsigned i)
+{
+    if (t->parked && t->live[i])
+        flags_unpark(t, t->live[i] & FLAG_OF);
+    t->parked = false;
+}
+
+/* Instruction i has its memory. */
+static void flags_after_access(struct translation *t, unsigned i)
+{
+    if (!is_flagless(t, i))
+        flags_unpark_at(t, i);
+}
+
+void flags_prepare(struct translation *t, unsigned i)
+{
+    unsigned id = t->insn[i].id;
+    bool has_access = id == INSN_CALL || id == INSN_RET; /* which comes first, and restores them */
+    if (!t->live[i] || (!is_flagless(t, i) && !has_access))
+        flags_unpark_at(t, i);
+}
+
+void flags_settle(struct translation *t)
+{
+    if (t->parked)
+        flags_unpark(t, true);
+    t->parked = false;
 }
 
 /* T0 = the TLB's slot of T0, and the comparison of its tag with the one wanted. */
@@ -188,10 +225,18 @@ static struct address group_address(const struct translation *t, unsigned g, s64
                             .disp = disp};
 }
 
+/* The check that is made next may destroy the flags. */
+static void flags_before_check(struct translation *t, unsigned i)
+{
+    if (!t->live[i] || t->parked)
+        return;
+    flags_park(t, t->live[i] & FLAG_OF);
+    t->parked = true;
+}
+
 static s32 group_access(struct translation *t, unsigned i, const struct address *a, const struct slot *s)
 {
     struct group *group = &t->group[s->group];
-    bool save = t->live[i] != 0;
     if (group->open) {
         emit_gs_load(&t->e, T1, at_group(s->group));
         return s->offset;
@@ -201,11 +246,8 @@ static s32 group_access(struct translation *t, unsigned i, const struct address 
     struct link *link = link_new(t, t->rip[i]);
     link->plain = true;
     link->poll = false;
-    if (save)
-        flags_park(t, i, T0);
-    group_check(t, s->group, &start, TAIL_LINK_SITE, (unsigned)(link - t->link), save);
-    if (save)
-        flags_unpark(t, i);
+    flags_before_check(t, i);
+    group_check(t, s->group, &start, TAIL_LINK_SITE, (unsigned)(link - t->link), false);
     group->open = true;
     return s->offset;
 }
@@ -229,52 +271,78 @@ static void tail_retry(struct translation *t, const u8 *retry, const struct addr
     tail->write = write;
 }
 
-s32 lower_access(struct translation *t, unsigned i, const struct address *a, unsigned size, bool write,
-                 enum tail_kind kind)
+/* In 64-bit code, of what is addressed by one register, or by none: the TLB's addend is added by the access
+ * itself. */
+static bool access_direct(struct translation *t, const struct address *a, struct recode *r)
+{
+    if (!a->wide || t->code32 || a->index < 16 || in_memory(a->base) || !emit_fits32((u64)a->disp))
+        return false;
+    bool based = a->base < 16;
+    if (a->base == MEM_REG_RIP)
+        return false;
+    emit_rm8(&t->e, 0x8b, T1, T0, offsetof(struct tlb_entry, addend));
+    *r = (struct recode){.mem = T1, .indexed = based, .index = based ? jit_host_of[a->base] : 0};
+    r->disp = (s32)a->disp;
+    return true;
+}
+
+/* Sets the memory part of `r`, by way of T1; indexed only if `direct`. */
+static void access_check(struct translation *t, unsigned i, const struct address *a, unsigned size,
+                         bool write, enum tail_kind kind, bool direct, struct recode *r)
 {
     const struct slot *slot = &t->slot[i][a->slot];
-    if (slot->group != GROUP_NONE && !t->group[slot->group].dead)
-        return group_access(t, i, a, slot);
-    bool segment = segment_counts(t, a->seg), park = segment || address_is_heavy(a);
-    bool save = t->live[i] != 0;
-    if (save)
-        flags_park(t, i, T0);
+    *r = (struct recode){.mem = T1};
+    if (slot->group != GROUP_NONE && !t->group[slot->group].dead) {
+        r->disp = group_access(t, i, a, slot);
+        return;
+    }
+    bool segment = segment_counts(t, a->seg), keep = segment || address_is_heavy(a);
+    flags_before_check(t, i);
     const u8 *retry = emit_here(&t->e);
     lower_ea(t, i, a, T0, a->wide);
     if (segment)
-        lower_segment(t, i, a->seg, size, kind, save);
-    if (park)
+        lower_segment(t, i, a->seg, size, kind, false);
+    if (keep)
         emit_gs_store(&t->e, T0, AT_WORD(WORD_LINEAR));
     emit_check(&t->e, size, write);
-    tail_add(t, emit_branch(&t->e, 0x0f85), kind, i, save);
+    tail_add(t, emit_branch(&t->e, 0x0f85), kind, i, false);
     tail_retry(t, retry, a, size, write);
-    if (park)
+    if (!keep && direct && access_direct(t, a, r))
+        return;
+    if (keep)
         emit_gs_load(&t->e, T1, AT_WORD(WORD_LINEAR));
     else
         lower_ea(t, i, a, T1, a->wide);
     emit_rm8(&t->e, 0x03, T1, T0, offsetof(struct tlb_entry, addend));
-    if (save)
-        flags_unpark(t, i);
-    return 0;
 }
 
-s32 lower_access_aligned(struct translation *t, unsigned i, const struct address *a, unsigned size,
-                         unsigned align, bool write)
+s32 lower_access(struct translation *t, unsigned i, const struct address *a, unsigned size, bool write,
+                 enum tail_kind kind)
 {
-    s32 disp = lower_access(t, i, a, size, write, TAIL_STEP);
-    bool save = t->live[i] != 0;
-    if (align == 1)
-        return disp;
-    /* Host pages are as aligned as guest pages. */
-    if (save)
-        flags_park(t, i, T0);
-    emit_lea(&t->e, T0, T1, HOST_NONE, 0, disp, true);
-    EMIT(&t->e, "\x41\xf6\xc2"); /* test r10b, imm8 */
-    emit_u8(&t->e, align - 1);
-    tail_add(t, emit_branch(&t->e, 0x0f85), TAIL_STEP, i, save);
-    if (save)
-        flags_unpark(t, i);
-    return disp;
+    struct recode r;
+    access_check(t, i, a, size, write, kind, false, &r);
+    flags_after_access(t, i);
+    return r.disp;
+}
+
+void lower_access_recode(struct translation *t, unsigned i, const struct address *a, unsigned size,
+                         unsigned align, bool write, struct recode *r)
+{
+    struct recode at;
+    access_check(t, i, a, size, write, TAIL_STEP, t->insn[i].encoding != ENC_EVEX, &at);
+    if (align > 1) {
+        /* Host pages are as aligned as guest pages. */
+        flags_before_check(t, i);
+        emit_lea(&t->e, T0, at.mem, at.indexed ? at.index : HOST_NONE, 0, at.disp, true);
+        EMIT(&t->e, "\x41\xf6\xc2"); /* test r10b, imm8 */
+        emit_u8(&t->e, align - 1);
+        tail_add(t, emit_branch(&t->e, 0x0f85), TAIL_STEP, i, false);
+    }
+    flags_after_access(t, i);
+    r->mem = at.mem;
+    r->indexed = at.indexed;
+    r->index = at.index;
+    r->disp = at.disp;
 }
 
 void tail_add(struct translation *t, u8 *site, enum tail_kind kind, unsigned index, bool flags_saved)
@@ -287,6 +355,7 @@ void tail_add(struct translation *t, u8 *site, enum tail_kind kind, unsigned ind
                                         .kind = kind,
                                         .index = (u8)index,
                                         .flags_saved = flags_saved,
+                                        .parked = t->parked,
                                         .x87_insn = t->x87_insn,
                                         .x87_data = t->x87_data};
 }
@@ -302,6 +371,7 @@ void tails_resume(struct translation *t, unsigned first, unsigned i)
             continue;
         t->tail[first].resume = emit_here(&t->e);
         t->tail[first].groups = groups;
+        t->tail[first].resume_parked = t->parked;
     }
 }
 
@@ -320,6 +390,8 @@ static void tail_resume(struct translation *t, const struct tail *tail)
     }
     if (save)
         lower_flags_restore(t);
+    if (tail->resume_parked)
+        flags_park(t, true);
     emit_jump_to(&t->e, 0xe9, tail->resume);
 }
 
@@ -361,7 +433,9 @@ static void tail_emit(struct translation *t, const struct tail *tail)
     if (tail->retry)
         tail_fill(t, tail);
     x87_note(t, tail->x87_insn, tail->x87_data);
-    if (tail->flags_saved)
+    if (tail->parked)
+        flags_unpark(t, true);
+    else if (tail->flags_saved)
         lower_flags_restore(t);
     switch ((enum tail_kind)tail->kind) {
     case TAIL_STEP:

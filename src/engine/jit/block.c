@@ -143,15 +143,28 @@ static void note_ranges(const struct translation *t)
         note_range(t->b, t->ahead[n].offset, t->ahead[n].len);
 }
 
+/* One instruction that crosses the page's end, or is none: a block that has the interpreter fetch and execute
+ * it. */
+static void lower_undecoded(struct translation *t, const u8 *hva)
+{
+    t->len = (unsigned)MIN(PAGE_SIZE - ((uintptr_t)hva & (PAGE_SIZE - 1)), (size_t)INSN_MAX_LEN);
+    t->insn[0] = (struct insn){0};
+    t->live[0] = FLAGS_ARITH;
+    lower_poll(t);
+    lower_step(t, 0, 1, true);
+}
+
 /* False: nothing that could be kept. */
 static bool translate(struct translation *t, const u8 *hva)
 {
     read_block(t, hva);
-    if (t->count == 0)
-        return false;
-    live_find(t);
-    groups_find(t);
-    lower_block(t);
+    if (t->count == 0) {
+        lower_undecoded(t, hva);
+    } else {
+        live_find(t);
+        groups_find(t);
+        lower_block(t);
+    }
     note_ranges(t);
     return !t->e.overrun;
 }

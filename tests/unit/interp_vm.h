@@ -1,5 +1,5 @@
 /*
- * A VM without a board for the interpreter's tests: 4 MiB of RAM at 0, one or two vCPUs, code from GUEST
+ * A VM without a board for the interpreter's tests: 4 MiB of RAM at 0, up to four vCPUs, code from GUEST
  * blocks. Each program ends with HLT.
  */
 #ifndef RING3_TESTS_INTERP_VM_H
@@ -16,13 +16,19 @@
 #define GUEST_ENGINE interp_engine
 #endif
 
-#define GUEST_RAM   MIB(4)
-#define GUEST_CODE  0x10000u
-#define GUEST_DATA  0x20000u
-#define GUEST_STACK 0x30000u
-#define GUEST_IDT   0x8000u
-#define GUEST_GDT   0x9000u
-#define GUEST_PML4  0x100000u
+/* Bytes of translated code, 0: the engine's default. */
+#ifndef GUEST_CODE_CACHE
+#define GUEST_CODE_CACHE 0
+#endif
+
+#define GUEST_CPUS_MAX 4
+#define GUEST_RAM      MIB(4)
+#define GUEST_CODE     0x10000u
+#define GUEST_DATA     0x20000u
+#define GUEST_STACK    0x30000u
+#define GUEST_IDT      0x8000u
+#define GUEST_GDT      0x9000u
+#define GUEST_PML4     0x100000u
 
 /* GUEST(name, 16|32|64, "assembler text") makes `name` .. `name_end`, the code's bytes. */
 #define GUEST(name, bits, text)                                                                              \
@@ -36,7 +42,7 @@ struct guest {
     struct vm vm;
     struct ram_block *ram;
     struct mem_region region;
-    struct vcpu *cpu[2];
+    struct vcpu *cpu[GUEST_CPUS_MAX];
 };
 
 static struct guest *guest_create(unsigned cpus)
@@ -61,6 +67,7 @@ static struct guest *guest_create(unsigned cpus)
     vm_init(&g->vm);
     mem_set_a20(g->vm.mem, true);
     g->vm.cpu_count = cpus;
+    g->vm.code_cache = GUEST_CODE_CACHE;
     if (GUEST_ENGINE.vm_init)
         GUEST_ENGINE.vm_init(&g->vm, &err);
     for (unsigned i = 0; i < cpus; i++) {
@@ -74,7 +81,7 @@ static struct guest *guest_create(unsigned cpus)
 
 static void guest_destroy(struct guest *g)
 {
-    for (unsigned i = 0; i < 2; i++) {
+    for (unsigned i = 0; i < GUEST_CPUS_MAX; i++) {
         if (!g->cpu[i])
             continue;
         GUEST_ENGINE.vcpu_finish(g->cpu[i]);

@@ -157,18 +157,24 @@ static void do_io(struct vcpu *v)
     }
 }
 
-static void apic_access(struct vcpu *v, u64 offset, u8 *data, unsigned len, bool write)
+static u64 apic_access(struct vcpu *v, u64 offset, unsigned len, bool write, u64 value)
 {
-    u64 value = 0;
-    memcpy(&value, data, len);
     pthread_mutex_lock(v->vm->machine_lock);
     if (write)
         v->apic_ops->write(v->apic, offset, len, value);
     else
         value = v->apic_ops->read(v->apic, offset, len);
     pthread_mutex_unlock(v->vm->machine_lock);
-    if (!write)
-        memcpy(data, &value, len);
+    return value;
+}
+
+static u64 access_bytes(struct vcpu *v, u64 gpa, unsigned len, bool write, u64 value)
+{
+    if (write)
+        mem_write_bytes(v->vm->mem, gpa, &value, len);
+    else
+        mem_read_bytes(v->vm->mem, gpa, &value, len);
+    return value;
 }
 
 static void do_mmio(struct vcpu *v)
@@ -181,12 +187,18 @@ static void do_mmio(struct vcpu *v)
     c->mmio++;
     if (!len || len > sizeof run->mmio.data)
         return;
+    u64 value = 0;
+    memcpy(&value, run->mmio.data, len);
     if ((gpa & PAGE_MASK) == v->apic_page)
-        apic_access(v, gpa & ~PAGE_MASK, run->mmio.data, len, write);
+        value = apic_access(v, gpa & ~PAGE_MASK, len, write, value);
+    else if (len & (len - 1)) /* a part of an access across a page's end */
+        value = access_bytes(v, gpa, len, write, value);
     else if (write)
-        mem_write_bytes(v->vm->mem, gpa, run->mmio.data, len);
+        mem_write(v->vm->mem, gpa, len, value);
     else
-        mem_read_bytes(v->vm->mem, gpa, run->mmio.data, len);
+        value = mem_read(v->vm->mem, gpa, len);
+    if (!write)
+        memcpy(run->mmio.data, &value, len);
 }
 
 /* An MSR that is not KVM's. */

@@ -57,3 +57,9 @@ tools-guest: $(TOOLS_BINARIES)
 
 test-jit: $(OUT)/ring3 tools-guest
 	@tests/system/run-jit --ring3 $(OUT)/ring3 --guest $(TOOLS_GUEST) --programs $(TOOLS_PROGRAMS)
+
+# The KVM engine in a host with virtualization that QEMU emulates.
+.PHONY: test-kvm
+test-kvm: $(OUT)/ring3 guests
+	@tools/fetch-kernel amd64 cloud-amd64
+	@tests/system/run-kvm --ring3 $(OUT)/ring3

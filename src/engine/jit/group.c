@@ -1,23 +1,40 @@
 /*
- * Accesses near each other off one register: one check for all of them.
+ * Accesses near each other: one check for all of them.
  *
  * A group is a set of accesses of a block whose addresses differ by constants that are known here: off the
- * same register, which in between is not written or moves by constants (PUSH, POP, SUB RSP, ...), or
+ * same registers, which in between are not written or move by constants (PUSH, POP, SUB RSP, ...), or
  * absolute. The first of them checks the whole range; if it is in one page and may be accessed, the host
  * address of its start goes to WORD_GROUP and the others need no check. If not, the block's *plain*
  * translation takes over, which has no groups. Whatever calls the interpreter may change the mapping: the
  * check is made again behind it.
+ *
+ * What a group has before a conditional branch does not ask for the right to write because of what is behind
+ * it: that may never be reached, and a page that is only read would have no groups.
  */
 #include "engine/jit/lower.h"
 
 #define RANGE_MAX 256
-#define ABSOLUTE  16 /* the group's base: no register */
+/* Groups that are thought of; those of most accesses become groups. */
+#define CANDIDATE_MAX 32
+#define DISP_MAX      (INT32_MAX - BLOCK_MAX * 0x10000)
+
+struct candidate {
+    u8 base, index, scale; /* as in struct insn_mem; base MEM_NO_REG: absolute */
+    bool write, closed;
+    u8 count;
+    u8 last;     /* instruction */
+    u8 branches; /* ahead of it */
+    s64 min, end, delta;
+    s64 moved[BLOCK_MAX]; /* delta behind each instruction */
+};
 
 struct tracker {
     struct translation *t;
-    s64 raw[BLOCK_MAX][SLOT_COUNT]; /* offset from the register's value when its group began */
-    s64 min[GROUP_MAX], end[GROUP_MAX], delta[GROUP_MAX];
-    bool closed[GROUP_MAX];
+    unsigned count;
+    struct candidate candidate[CANDIDATE_MAX];
+    u8 of[BLOCK_MAX][SLOT_COUNT];   /* candidate, or GROUP_NONE */
+    s64 raw[BLOCK_MAX][SLOT_COUNT]; /* offset from the registers' value when the candidate began */
+    u8 branches;
 };
 
 static unsigned native(const struct translation *t)
@@ -25,60 +42,79 @@ static unsigned native(const struct translation *t)
     return t->code32 ? 4 : 8;
 }
 
-static void close_base(struct tracker *k, unsigned base)
+static void close_all(struct tracker *k)
 {
-    for (unsigned g = 0; g < k->t->groups; g++)
-        if (k->t->group[g].base == base)
-            k->closed[g] = true;
+    for (unsigned n = 0; n < k->count; n++)
+        k->candidate[n].closed = true;
 }
 
-static void move_base(struct tracker *k, unsigned base, s64 by)
+static void close_reg(struct tracker *k, unsigned reg)
+{
+    for (unsigned n = 0; n < k->count; n++)
+        if (k->candidate[n].base == reg || k->candidate[n].index == reg)
+            k->candidate[n].closed = true;
+}
+
+static void move_reg(struct tracker *k, unsigned reg, s64 by)
 {
     if (by != (s16)by)
-        close_base(k, base);
-    for (unsigned g = 0; g < k->t->groups; g++)
-        if (k->t->group[g].base == base)
-            k->delta[g] += by;
-}
-
-static unsigned group_for(struct tracker *k, unsigned base, s64 disp, unsigned size)
-{
-    struct translation *t = k->t;
-    for (unsigned g = 0; g < t->groups; g++) {
-        s64 at = disp + k->delta[g];
-        if (t->group[g].base != base || k->closed[g])
-            continue;
-        s64 min = MIN(k->min[g], at), end = MAX(k->end[g], at + size);
-        if (end - min <= RANGE_MAX) {
-            k->min[g] = min;
-            k->end[g] = end;
-            return g;
-        }
-        k->closed[g] = true;
+        close_reg(k, reg);
+    for (unsigned n = 0; n < k->count; n++) {
+        struct candidate *c = &k->candidate[n];
+        if (c->base == reg)
+            c->delta += by;
+        if (c->index == reg)
+            c->delta += by * (1 << c->scale);
     }
-    if (t->groups == GROUP_MAX)
-        return GROUP_NONE;
-    unsigned g = t->groups++;
-    t->group[g] = (struct group){.base = (u8)base};
-    k->min[g] = disp;
-    k->end[g] = disp + size;
-    k->delta[g] = 0;
-    k->closed[g] = false;
-    return g;
 }
 
-static void add_access(struct tracker *k, unsigned i, enum access_slot slot, unsigned base, s64 disp,
-                       unsigned size, bool write)
+/* Extends the candidate by [at, at + size), if that is near. */
+static bool extend(struct candidate *c, s64 at, unsigned size)
 {
-    unsigned g = group_for(k, base, disp, size);
-    k->t->slot[i][slot].group = (u8)g;
-    if (g == GROUP_NONE)
+    s64 min = MIN(c->min, at), end = MAX(c->end, at + size);
+    if (end - min > RANGE_MAX)
+        return false;
+    c->min = min;
+    c->end = end;
+    return true;
+}
+
+static struct candidate *candidate_for(struct tracker *k, const struct candidate *like, s64 disp,
+                                       unsigned size)
+{
+    for (unsigned n = 0; n < k->count; n++) {
+        struct candidate *c = &k->candidate[n];
+        bool same = c->base == like->base && c->index == like->index && c->scale == like->scale;
+        bool asks = like->write && !c->write && c->branches != k->branches && c->base != RSP;
+        if (same && !c->closed && !asks && extend(c, disp + c->delta, size))
+            return c;
+    }
+    if (k->count == CANDIDATE_MAX)
+        return NULL;
+    struct candidate *c = &k->candidate[k->count++];
+    *c = *like;
+    c->branches = k->branches;
+    c->min = disp;
+    c->end = disp + size;
+    return c;
+}
+
+static void add_access(struct tracker *k, unsigned i, enum access_slot slot, const struct candidate *like,
+                       s64 disp, unsigned size)
+{
+    struct candidate *c = candidate_for(k, like, disp, size);
+    if (!c)
         return;
-    struct group *group = &k->t->group[g];
-    k->raw[i][slot] = disp + k->delta[g];
-    group->write |= write;
-    group->count++;
-    group->last = (u8)i;
+    k->of[i][slot] = (u8)(c - k->candidate);
+    k->raw[i][slot] = disp + c->delta;
+    c->write |= like->write;
+    c->count++;
+    c->last = (u8)i;
+}
+
+static bool in_memory(unsigned reg)
+{
+    return reg < 16 && jit_host_of[reg] == HOST_NONE;
 }
 
 /* The memory operand, if lowering will reach it by its address alone. */
@@ -87,17 +123,27 @@ static void add_operand(struct tracker *k, unsigned i)
     const struct translation *t = k->t;
     const struct insn *insn = &t->insn[i];
     const struct opnd *m = insn_mem_opnd(insn);
-    if (!m || !m->access || insn->id == INSN_LEA || insn->mem.index != MEM_NO_REG ||
-        insn->adsize != native(t) || !address_is_simple(t, i) || segment_counts(t, insn->mem.seg))
+    if (!m || !m->access || insn->id == INSN_LEA || insn->adsize != native(t) || !address_is_simple(t, i) ||
+        segment_counts(t, insn->mem.seg))
         return;
-    unsigned base = insn->mem.base;
+    struct candidate like = {.base = insn->mem.base,
+                             .index = insn->mem.index,
+                             .scale = insn->mem.index < 16 ? insn->mem.scale : 0,
+                             .write = m->access & ACCESS_W};
     s64 disp = insn->mem.disp;
-    if (base == MEM_REG_RIP)
+    if (like.base == MEM_REG_RIP)
         disp += (s64)t->rip[i + 1];
-    if (base >= 16)
-        base = ABSOLUTE;
-    if (m->size && m->size <= 32)
-        add_access(k, i, SLOT_OPERAND, base, disp, m->size, m->access & ACCESS_W);
+    if (like.base >= 16)
+        like.base = MEM_NO_REG;
+    if (like.index >= 16)
+        like.index = MEM_NO_REG;
+    if (in_memory(like.base) && in_memory(like.index))
+        return;
+    /* The group's start must be within 32 bits of the registers, too, wherever these move. */
+    if ((like.base < 16 || like.index < 16) && (disp > DISP_MAX || disp < -DISP_MAX))
+        return;
+    if (m->size && m->size <= 64)
+        add_access(k, i, SLOT_OPERAND, &like, disp, m->size);
 }
 
 static void add_stack(struct tracker *k, unsigned i)
@@ -105,6 +151,7 @@ static void add_stack(struct tracker *k, unsigned i)
     const struct translation *t = k->t;
     const struct insn *insn = &t->insn[i];
     unsigned n = native(t);
+    struct candidate like = {.base = RSP, .index = MEM_NO_REG};
     if (insn->opsize != n || segment_counts(t, SS))
         return;
     switch (insn->id) {
@@ -112,15 +159,17 @@ static void add_stack(struct tracker *k, unsigned i)
     case INSN_PUSHF:
     case INSN_CALL:
     case INSN_CALL_IND:
-        add_access(k, i, SLOT_STACK, RSP, -(s64)n, n, true);
+        like.write = true;
+        add_access(k, i, SLOT_STACK, &like, -(s64)n, n);
         break;
     case INSN_POP:
     case INSN_POPF:
     case INSN_RET:
-        add_access(k, i, SLOT_STACK, RSP, 0, n, false);
+        add_access(k, i, SLOT_STACK, &like, 0, n);
         break;
     case INSN_LEAVE:
-        add_access(k, i, SLOT_STACK, RBP, 0, n, false);
+        like.base = RBP;
+        add_access(k, i, SLOT_STACK, &like, 0, n);
         break;
     default:
         break;
@@ -163,53 +212,75 @@ static void track_writes(struct tracker *k, unsigned i)
         if (!(written >> reg & 1))
             continue;
         if (is_move_by_constant(k->t, insn, reg, &by))
-            move_base(k, reg, by);
+            move_reg(k, reg, by);
         else
-            close_base(k, reg);
+            close_reg(k, reg);
     }
 }
 
-/* Offsets from the groups' starts; groups of one are none. */
-static void finish(struct tracker *k)
+/* The candidate of most accesses that is not a group yet; one access is none. */
+static struct candidate *best(struct tracker *k)
+{
+    struct candidate *found = NULL;
+    for (unsigned n = 0; n < k->count; n++)
+        if (k->candidate[n].count > (found ? found->count : 1))
+            found = &k->candidate[n];
+    return found;
+}
+
+static void make_group(struct tracker *k, struct candidate *c)
 {
     struct translation *t = k->t;
-    for (unsigned g = 0; g < t->groups; g++)
-        t->group[g].len = (u16)(k->end[g] - k->min[g]);
+    unsigned g = t->groups++, number = (unsigned)(c - k->candidate);
+    t->group[g] = (struct group){.base = c->base,
+                                 .index = c->index,
+                                 .scale = c->scale,
+                                 .write = c->write,
+                                 .last = c->last,
+                                 .len = (u16)(c->end - c->min)};
     for (unsigned i = 0; i < t->count; i++) {
-        for (unsigned slot = 0; slot < SLOT_COUNT; slot++) {
-            struct slot *s = &t->slot[i][slot];
-            if (s->group != GROUP_NONE && t->group[s->group].count < 2)
-                s->group = GROUP_NONE;
-            if (s->group != GROUP_NONE)
-                s->offset = (u16)(k->raw[i][slot] - k->min[s->group]);
+        t->start[i][g] = c->min - c->moved[i];
+        for (unsigned slot = 0; slot < SLOT_COUNT; slot++)
+            if (k->of[i][slot] == number)
+                t->slot[i][slot] = (struct slot){.group = (u8)g, .offset = (u16)(k->raw[i][slot] - c->min)};
+    }
+    c->count = 0;
+}
+
+static void find_candidates(struct tracker *k)
+{
+    struct translation *t = k->t;
+    for (unsigned i = 0; i < t->count; i++) {
+        for (unsigned slot = 0; slot < SLOT_COUNT; slot++)
+            k->of[i][slot] = GROUP_NONE;
+        if (lower_find(t, i)) {
+            /* Behind STI nothing may leave the block. */
+            if (!i || t->insn[i - 1].id != INSN_STI) {
+                add_operand(k, i);
+                add_stack(k, i);
+            }
+            track_writes(k, i);
         }
-        for (unsigned g = 0; g < t->groups; g++)
-            t->start[i][g] += k->min[g];
+        if (!lower_find(t, i) || t->insn[i].id == INSN_CALL || t->insn[i].id == INSN_CALL_IND)
+            close_all(k);
+        k->branches += t->insn[i].id == INSN_JCC;
+        for (unsigned n = 0; n < k->count; n++)
+            k->candidate[n].moved[i] = k->candidate[n].delta;
     }
 }
 
 void groups_find(struct translation *t)
 {
-    struct tracker k = {.t = t};
-    for (unsigned i = 0; i < t->count; i++) {
+    struct tracker k;
+    struct candidate *c;
+    for (unsigned i = 0; i < t->count; i++)
         for (unsigned slot = 0; slot < SLOT_COUNT; slot++)
             t->slot[i][slot].group = GROUP_NONE;
-        if (t->b->mode & MODE_PLAIN)
-            continue;
-        if (lower_find(t, i)) {
-            /* Behind STI nothing may leave the block. */
-            if (!i || t->insn[i - 1].id != INSN_STI) {
-                add_operand(&k, i);
-                add_stack(&k, i);
-            }
-            track_writes(&k, i);
-        } else {
-            for (unsigned g = 0; g < t->groups; g++)
-                k.closed[g] = true;
-        }
-        for (unsigned g = 0; g < GROUP_MAX; g++)
-            t->start[i][g] = -k.delta[g];
-    }
-    if (!(t->b->mode & MODE_PLAIN))
-        finish(&k);
+    if (t->b->mode & MODE_PLAIN)
+        return;
+    k.t = t;
+    k.count = k.branches = 0;
+    find_candidates(&k);
+    while (t->groups < GROUP_MAX && (c = best(&k)))
+        make_group(&k, c);
 }

@@ -44,7 +44,7 @@
 #include "cpu/engine.h"
 #include "engine/jit/emit.h"
 
-#define GROUP_MAX 6
+#define GROUP_MAX 8
 
 /* v->engine_words */
 enum jit_word {

@@ -55,11 +55,10 @@ struct slot {
     u16 offset; /* from the group's start */
 };
 struct group {
-    u8 base; /* register, or above 15: absolute */
+    u8 base, index, scale; /* as in struct insn_mem */
     bool write;
     bool open; /* WORD_GROUP has its host address here */
     bool dead; /* ... had, but not any more */
-    u8 count;
     u8 last; /* instruction */
     u16 len;
 };
@@ -87,7 +86,7 @@ struct translation {
     unsigned groups;
     struct group group[GROUP_MAX];
     struct slot slot[BLOCK_MAX][SLOT_COUNT];
-    s64 start[BLOCK_MAX][GROUP_MAX]; /* of the group, relative to its register behind the instruction */
+    s64 start[BLOCK_MAX][GROUP_MAX]; /* of the group, relative to its registers behind the instruction */
     bool code32;
     bool parked;  /* here the live flags are in WORD_PARKED, the host's are anything */
     bool vectors; /* the code so far has loaded the vector registers; has noted that AVX is in use */

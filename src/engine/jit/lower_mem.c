@@ -217,9 +217,10 @@ static void group_check(struct translation *t, unsigned g, const struct address 
 
 static struct address group_address(const struct translation *t, unsigned g, s64 disp)
 {
-    u8 base = t->group[g].base;
-    return (struct address){.base = base < 16 ? base : MEM_NO_REG,
-                            .index = MEM_NO_REG,
+    const struct group *group = &t->group[g];
+    return (struct address){.base = group->base,
+                            .index = group->index,
+                            .scale = group->scale,
                             .seg = DS,
                             .wide = !t->code32,
                             .disp = disp};

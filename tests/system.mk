@@ -63,3 +63,8 @@ test-jit: $(OUT)/ring3 tools-guest
 test-kvm: $(OUT)/ring3 guests
 	@tools/fetch-kernel amd64 cloud-amd64
 	@tests/system/run-kvm --ring3 $(OUT)/ring3
+
+# stress-ng over four CPUs: a minute here; offline tests/system/run-stress --hours 1
+.PHONY: test-stress
+test-stress: $(OUT)/ring3 tools-guest
+	@tests/system/run-stress --ring3 $(OUT)/ring3 --guest $(TOOLS_GUEST) --programs $(TOOLS_PROGRAMS)

@@ -320,13 +320,15 @@ static void emit_vex_opcode(struct emitter *e, const struct insn *insn, const st
     emit_u8(e, insn->opcode);
 }
 
-/* Memory is [T + disp32] or [T]: a byte would be scaled. */
+/* Memory has a displacement of 32 bits, or none: a byte would be scaled. */
 static void emit_evex(struct emitter *e, const struct insn *insn, const struct fields *f, s32 disp)
 {
     unsigned ll = insn->evex_b && !f->memory ? insn->rounding : insn->vl;
     bool plain = !disp && (f->rm & 7) != 5;
     emit_u8(e, 0x62);
-    emit_u8(e, (~f->reg << 4 & 0x80) | (~f->rm << 2 & 0x60) | (~f->reg & 0x10) | insn->map);
+    unsigned x = f->memory ? f->index << 1 & 0x10 : f->rm;
+    emit_u8(e,
+            (~f->reg << 4 & 0x80) | (~x << 2 & 0x40) | (~f->rm << 2 & 0x20) | (~f->reg & 0x10) | insn->map);
     emit_u8(e, (unsigned)is_wide(insn) << 7 | (~f->vvvv & 15) << 3 | 4 | insn->pp);
     emit_u8(e, (unsigned)insn->zeroing << 7 | ll << 5 | (unsigned)insn->evex_b << 4 | (~f->vvvv >> 1 & 8) |
                    insn->aaa);
@@ -335,8 +337,10 @@ static void emit_evex(struct emitter *e, const struct insn *insn, const struct f
         emit_u8(e, 0xc0 | (f->reg & 7) << 3 | (f->rm & 7));
         return;
     }
-    emit_u8(e, (plain ? 0 : 0x80) | (f->reg & 7) << 3 | (f->rm & 7));
-    if ((f->rm & 7) == 4)
+    emit_u8(e, (plain ? 0 : 0x80) | (f->reg & 7) << 3 | (f->indexed ? 4 : f->rm & 7));
+    if (f->indexed)
+        emit_u8(e, (f->index & 7) << 3 | (f->rm & 7));
+    else if ((f->rm & 7) == 4)
         emit_u8(e, 0x24);
     if (!plain)
         emit_u32(e, (u32)disp);

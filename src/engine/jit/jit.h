@@ -61,7 +61,7 @@ enum jit_word {
     WORD_FLAGS,
     WORD_RAX,
     WORD_PARKED, /* flags that are live while the host's are not theirs */
-    WORD_T0, /* scratch of the thunks */
+    WORD_T0,     /* scratch of the thunks */
     WORD_T1,
     WORD_T2,
     WORD_T3,
@@ -282,7 +282,8 @@ struct block *block_translate(struct jit *j, const u8 *hva, unsigned mode);
 #define STEP_WHAT(id, count, len) ((u32)(id) << 20 | (u32)(count) << 12 | (u32)(len))
 _Static_assert(INSN_COUNT <= 4096, "STEP_WHAT");
 bool jit_step(struct vcpu *v, u32 what);
-/* The TLB has missed `lin` for an access of (how & ffh) bytes, a write if how & 100h. True: it has it now. */
+/* The TLB has missed `lin` for an access. True: it has it now. */
+#define FILL_HOW(size, write, align) ((u32)(size) | (u32)(write) << 8 | (u32)(align) << 16)
 bool jit_fill(struct vcpu *v, u64 lin, u32 how);
 /* As jit_step; the code to go on at, or NULL: leave. */
 const u8 *jit_step_end(struct vcpu *v, u32 what);

@@ -36,7 +36,7 @@ struct tail {
     const u8 *resume;
     const u8 *retry; /* the TLB has missed `address`: fill it and try again from here; or NULL */
     struct address address;
-    u8 size;
+    u8 size, align;
     bool write;
     u8 kind;
     u8 index;
@@ -59,7 +59,9 @@ struct group {
     bool write;
     bool open; /* WORD_GROUP has its host address here */
     bool dead; /* ... had, but not any more */
-    u8 last; /* instruction */
+    u8 last;     /* instruction */
+    u8 align;    /* a multiple of this, if not 0, */
+    u16 aligned; /* is the address of the byte at this offset */
     u16 len;
 };
 

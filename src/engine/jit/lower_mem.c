@@ -181,18 +181,20 @@ void flags_settle(struct translation *t)
     t->parked = false;
 }
 
-/* T0 = the TLB's slot of T0, and the comparison of its tag with the one wanted. */
-static void emit_check(struct emitter *e, unsigned size, bool write)
+/* T0 = the TLB's slot of T0, and the comparison of its tag with the one wanted. `align` above 1: the size; an
+ * address that is not a multiple of it matches no tag. */
+static void emit_check(struct emitter *e, unsigned size, unsigned align, bool write)
 {
-    if (size > 1)
+    if (size > 1 && align == 1)
         emit_lea(e, T1, T0, HOST_NONE, 0, (s32)size - 1, true);
     else
         emit_rr(e, 0x8b, T1, T0);
-    EMIT(e, "\x49\xc1\xea\x07");             /* shr r10, 7 */
-    EMIT(e, "\x49\x81\xe3\x00\xf0\xff\xff"); /* and r11, ~fffh */
-    EMIT(e, "\x41\x81\xe2");                 /* and r10d, imm32 */
+    EMIT(e, "\x49\xc1\xea\x07"); /* shr r10, 7 */
+    EMIT(e, "\x49\x81\xe3");     /* and r11, imm32 */
+    emit_u32(e, (u32)PAGE_MASK | (align - 1));
+    EMIT(e, "\x41\x81\xe2"); /* and r10d, imm32 */
     emit_u32(e, (TLB_ENTRIES - 1) << 5);
-    emit_gs(e, 0x0b, T1, AT_ASID, true);
+    emit_gs(e, align > 1 ? 0x03 : 0x0b, T1, AT_ASID, true); /* add, or: which other code has more often */
     emit_gs(e, 0x03, T0, AT_WORD(WORD_TLB), true);
     emit_rm8(e, 0x3b, T1, T0, write ? offsetof(struct tlb_entry, write) : offsetof(struct tlb_entry, read));
 }
@@ -208,7 +210,7 @@ static void group_check(struct translation *t, unsigned g, const struct address 
 {
     const struct group *group = &t->group[g];
     lower_ea(t, 0, a, T0, a->wide);
-    emit_check(&t->e, group->len, group->write);
+    emit_check(&t->e, group->len, 1, group->write);
     tail_add(t, emit_branch(&t->e, 0x0f85), kind, index, flags_saved);
     lower_ea(t, 0, a, T1, a->wide);
     emit_rm8(&t->e, 0x03, T1, T0, offsetof(struct tlb_entry, addend));
@@ -261,7 +263,7 @@ void groups_forget(struct translation *t)
 
 /* The tail just added is for a TLB miss. */
 static void tail_retry(struct translation *t, const u8 *retry, const struct address *a, unsigned size,
-                       bool write)
+                       unsigned align, bool write)
 {
     if (t->e.overrun)
         return;
@@ -269,6 +271,7 @@ static void tail_retry(struct translation *t, const u8 *retry, const struct addr
     tail->retry = retry;
     tail->address = *a;
     tail->size = (u8)size;
+    tail->align = (u8)align;
     tail->write = write;
 }
 
@@ -287,14 +290,35 @@ static bool access_direct(struct translation *t, const struct address *a, struct
     return true;
 }
 
+/* Is the access at `offset` of the group, which starts at T1, aligned? Host pages are as aligned as guest
+ * pages. One that is tells of others. */
+static void group_align(struct translation *t, unsigned i, struct group *group, unsigned offset,
+                        unsigned align)
+{
+    if (group->align >= align && !((offset - group->aligned) & (align - 1)))
+        return;
+    flags_before_check(t, i);
+    emit_lea(&t->e, T0, T1, HOST_NONE, 0, (s32)offset, true);
+    EMIT(&t->e, "\x41\xf6\xc2"); /* test r10b, imm8 */
+    emit_u8(&t->e, align - 1);
+    tail_add(t, emit_branch(&t->e, 0x0f85), TAIL_STEP, i, false);
+    /* The interpreter goes on with what is not aligned if it must be so only here. */
+    if (t->insn[i].info->feature == FEAT_SHA)
+        return;
+    group->align = (u8)align;
+    group->aligned = (u16)offset;
+}
+
 /* Sets the memory part of `r`, by way of T1; indexed only if `direct`. */
 static void access_check(struct translation *t, unsigned i, const struct address *a, unsigned size,
-                         bool write, enum tail_kind kind, bool direct, struct recode *r)
+                         unsigned align, bool write, enum tail_kind kind, bool direct, struct recode *r)
 {
     const struct slot *slot = &t->slot[i][a->slot];
     *r = (struct recode){.mem = T1};
     if (slot->group != GROUP_NONE && !t->group[slot->group].dead) {
         r->disp = group_access(t, i, a, slot);
+        if (align > 1)
+            group_align(t, i, &t->group[slot->group], slot->offset, align);
         return;
     }
     bool segment = segment_counts(t, a->seg), keep = segment || address_is_heavy(a);
@@ -305,9 +329,9 @@ static void access_check(struct translation *t, unsigned i, const struct address
         lower_segment(t, i, a->seg, size, kind, false);
     if (keep)
         emit_gs_store(&t->e, T0, AT_WORD(WORD_LINEAR));
-    emit_check(&t->e, size, write);
+    emit_check(&t->e, size, align, write);
     tail_add(t, emit_branch(&t->e, 0x0f85), kind, i, false);
-    tail_retry(t, retry, a, size, write);
+    tail_retry(t, retry, a, size, align, write);
     if (!keep && direct && access_direct(t, a, r))
         return;
     if (keep)
@@ -321,7 +345,7 @@ s32 lower_access(struct translation *t, unsigned i, const struct address *a, uns
                  enum tail_kind kind)
 {
     struct recode r;
-    access_check(t, i, a, size, write, kind, false, &r);
+    access_check(t, i, a, size, 1, write, kind, false, &r);
     flags_after_access(t, i);
     return r.disp;
 }
@@ -330,15 +354,7 @@ void lower_access_recode(struct translation *t, unsigned i, const struct address
                          unsigned align, bool write, struct recode *r)
 {
     struct recode at;
-    access_check(t, i, a, size, write, TAIL_STEP, t->insn[i].encoding != ENC_EVEX, &at);
-    if (align > 1) {
-        /* Host pages are as aligned as guest pages. */
-        flags_before_check(t, i);
-        emit_lea(&t->e, T0, at.mem, at.indexed ? at.index : HOST_NONE, 0, at.disp, true);
-        EMIT(&t->e, "\x41\xf6\xc2"); /* test r10b, imm8 */
-        emit_u8(&t->e, align - 1);
-        tail_add(t, emit_branch(&t->e, 0x0f85), TAIL_STEP, i, false);
-    }
+    access_check(t, i, a, size, align, write, TAIL_STEP, true, &at);
     flags_after_access(t, i);
     r->mem = at.mem;
     r->indexed = at.indexed;
@@ -422,7 +438,7 @@ static void tail_fill(struct translation *t, const struct tail *tail)
     lower_ea(t, tail->index, a, T0, a->wide);
     if (segment_counts(t, a->seg))
         emit_gs(e, 0x03, T0, AT_SEG_BASE(a->seg), !t->code32);
-    emit_mov_imm(e, T1, tail->size | (u64)tail->write << 8);
+    emit_mov_imm(e, T1, FILL_HOW(tail->size, tail->write, tail->align));
     emit_jump_to(e, 0xe8, t->j->thunk.fill);
     emit_jump_to(e, 0x0f85, tail->retry);
 }

@@ -219,10 +219,11 @@ bool jit_call_end(struct vcpu *v, const struct insn *insn)
 
 bool jit_fill(struct vcpu *v, u64 lin, u32 how)
 {
-    unsigned size = how & 0xff;
+    unsigned size = how & 0xff, align = how >> 16;
     struct jit *j = v->engine;
     j->fills++;
-    if ((lin & ~PAGE_MASK) + size > PAGE_SIZE || !mmu_fill(v, lin, how & 0x100 ? MMU_WRITE : MMU_READ))
+    if ((align > 1 && (lin & (align - 1))) || (lin & ~PAGE_MASK) + size > PAGE_SIZE ||
+        !mmu_fill(v, lin, how & 0x100 ? MMU_WRITE : MMU_READ))
         return false;
     v->engine_words[WORD_TAG] = v->tlb_tag[v->mmu_index];
     return true;

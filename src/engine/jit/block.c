@@ -181,7 +181,7 @@ static void translation_init(struct translation *t, struct jit *j, const u8 *hva
     t->link = t->b->link;
     t->code32 = mode & MODE_32;
     t->groups = 0;
-    t->vectors = t->high = t->avx = t->avx512 = t->x87 = false;
+    t->vectors = t->high = t->x87 = false;
     t->x87_insn = t->x87_data = 0;
 }
 

@@ -75,7 +75,6 @@ enum jit_word {
     WORD_VECTOR_OFF = WORD_GROUP + GROUP_MAX, /* 0: the vector registers and MXCSR are the host's */
     WORD_HOST_MXCSR,
     WORD_SSE_USED, /* 1: to be noted in XINUSE */
-    WORD_AVX_USED, /* 3: AVX-512 */
     WORD_HIGH_OFF, /* 0: registers 16..31 and the opmasks are the host's; then so are the others */
     WORD_SELF,     /* the vCPU's address: code has no vCPU's own addresses in it */
     WORD_X87_OFF,  /* 0: the x87 state is the host's */
@@ -196,8 +195,10 @@ struct jit_jump {
 };
 
 struct jit_thunks {
-    const u8 *enter, *exit, *exit_t0, *exit_zero, *link, *step, *step_end, *fill, *lookup, *call, *call_end,
-        *vectors_load, *high_load, *vectors_store, *x87_load, *x87_store;
+    /* [1]: the vector registers and the x87 state are in the host again behind it if they were before. */
+    const u8 *step[2], *call[2], *fill[2];
+    const u8 *enter, *exit, *exit_t0, *exit_zero, *link, *step_end, *lookup, *call_end, *vectors_load,
+        *high_load, *vectors_store, *x87_load, *x87_store;
 };
 
 /* One vCPU's part; cache.h has what they share. */

@@ -90,10 +90,9 @@ struct translation {
     struct slot slot[BLOCK_MAX][SLOT_COUNT];
     s64 start[BLOCK_MAX][GROUP_MAX]; /* of the group, relative to its registers behind the instruction */
     bool code32;
-    bool parked;  /* here the live flags are in WORD_PARKED, the host's are anything */
-    bool vectors; /* the code so far has loaded the vector registers; has noted that AVX is in use */
-    bool avx, avx512;
-    bool high;             /* has loaded vector registers 16..31 and the opmasks */
+    bool parked;           /* here the live flags are in WORD_PARKED, the host's are anything */
+    bool vectors;          /* the code so far has loaded vector registers 0..15 */
+    bool high;             /* and 16..31 and the opmasks */
     bool x87;              /* has loaded the x87 state */
     u8 x87_insn, x87_data; /* x87 instructions whose FIP, FOP, and FDP have not been noted: index + 1, or 0 */
     bool ended;            /* the last instruction has left the block */
@@ -104,6 +103,12 @@ struct translation {
 void live_find(struct translation *t);
 /* A shift by an immediate count other than 0: flags are not kept. */
 bool live_is_counted(const struct insn *insn);
+
+/* Does the code so far count on vector registers or the x87 state in the host? */
+static inline bool state_is_used(const struct translation *t)
+{
+    return t->vectors || t->high || t->x87;
+}
 
 /* Lowers instruction `i`. False, with nothing emitted: the interpreter's. */
 typedef bool (*lower_fn)(struct translation *t, unsigned i);

@@ -19,7 +19,7 @@ void lower_step(struct translation *t, unsigned i, unsigned count, bool end)
         len += t->insn[i + n].len;
     lower_set_rip(t, t->rip[i]);
     emit_mov_imm(&t->e, T0, STEP_WHAT(t->insn[i].id, count, len));
-    emit_jump_to(&t->e, end ? 0xe9 : 0xe8, end ? t->j->thunk.step_end : t->j->thunk.step);
+    emit_jump_to(&t->e, end ? 0xe9 : 0xe8, end ? t->j->thunk.step_end : t->j->thunk.step[state_is_used(t)]);
 }
 
 /* Is a jump to `target` one within this block's page? */

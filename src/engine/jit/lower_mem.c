@@ -439,7 +439,7 @@ static void tail_fill(struct translation *t, const struct tail *tail)
     if (segment_counts(t, a->seg))
         emit_gs(e, 0x03, T0, AT_SEG_BASE(a->seg), !t->code32);
     emit_mov_imm(e, T1, FILL_HOW(tail->size, tail->write, tail->align));
-    emit_jump_to(e, 0xe8, t->j->thunk.fill);
+    emit_jump_to(e, 0xe8, t->j->thunk.fill[state_is_used(t)]);
     emit_jump_to(e, 0x0f85, tail->retry);
 }
 

@@ -90,6 +90,11 @@ static void emit_vectors_load(struct jit *j, struct emitter *e, const struct nat
     emit_ret(e);
     if (n->vector_bytes == 64) {
         j->thunk.high_load = emit_here(e);
+        EMIT(e, "\x51"); /* push rcx */
+        emit_gs(e, 0x8b, RCX, AT_WORD(WORD_VECTOR_OFF), false);
+        EMIT(e, "\xe3\x05"); /* jrcxz +5 */
+        emit_jump_to(e, 0xe8, j->thunk.vectors_load);
+        EMIT(e, "\x59"); /* pop rcx */
         emit_high(e, n, false);
         emit_ret(e);
     }

@@ -29,7 +29,7 @@ bool lower_handlers(struct translation *t, unsigned i, unsigned count, bool end)
         if (!has_handler(t, i + n))
             return false;
     for (unsigned n = 0; n + end < count; n++)
-        call(t, i + n, t->j->thunk.call, 0xe8);
+        call(t, i + n, t->j->thunk.call[state_is_used(t)], 0xe8);
     if (end)
         call(t, i + count - 1, t->j->thunk.call_end, 0xe9);
     return true;

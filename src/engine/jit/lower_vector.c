@@ -68,49 +68,43 @@ static bool demands_alignment(const struct insn *insn, unsigned size)
     return size == 16 && !(attrs & ATTR_UNALIGNED_OK);
 }
 
-/* The registers are loaded, by a tail if need be. */
-void vectors_ensure(struct translation *t, unsigned i)
+/* Calls `load` if the word says so. */
+static void ensure(struct translation *t, unsigned i, enum jit_word off, const u8 *load)
 {
     struct emitter *e = &t->e;
-    if (t->vectors)
-        return;
-    t->vectors = true;
-    if (t->live[i]) {
+    if (t->live[i] && !t->parked) {
         EMIT(e, "\x49\x89\xcb"); /* mov r11, rcx */
-        emit_gs(e, 0x8b, RCX, AT_WORD(WORD_VECTOR_OFF), false);
+        emit_gs(e, 0x8b, RCX, AT_WORD(off), false);
         EMIT(e, "\xe3\x05"); /* jrcxz +5 */
-        emit_jump_to(e, 0xe8, t->j->thunk.vectors_load);
+        emit_jump_to(e, 0xe8, load);
         EMIT(e, "\x4c\x89\xd9"); /* mov rcx, r11 */
     } else {
         EMIT(e, "\x65\x83\x3c\x25"); /* cmp dword gs:[...], 0 */
-        emit_u32(e, AT_WORD(WORD_VECTOR_OFF));
+        emit_u32(e, AT_WORD(off));
         EMIT(e, "\x00\x74\x05"); /* je +5 */
-        emit_jump_to(e, 0xe8, t->j->thunk.vectors_load);
+        emit_jump_to(e, 0xe8, load);
     }
 }
 
-/* Likewise registers 16..31 and the opmasks. */
-static void ensure_high(struct translation *t, unsigned i)
+/* Does the rest of the block need registers 16..31 or the opmasks? */
+static bool rest_uses_high(const struct translation *t, unsigned i)
 {
-    struct emitter *e = &t->e;
-    if (t->high)
-        return;
-    t->high = true;
-    EMIT(e, "\x49\x89\xcb"); /* mov r11, rcx */
-    emit_gs(e, 0x8b, RCX, AT_WORD(WORD_HIGH_OFF), false);
-    EMIT(e, "\xe3\x05"); /* jrcxz +5 */
-    emit_jump_to(e, 0xe8, t->j->thunk.high_load);
-    EMIT(e, "\x4c\x89\xd9"); /* mov rcx, r11 */
+    for (; (t->b->mode & MODE_AVX512) && i < t->count; i++)
+        if (vector_is_native(&t->insn[i], t->b->mode) && uses_high(&t->insn[i]))
+            return true;
+    return false;
 }
 
-static void note_use(struct translation *t, const struct insn *insn)
+void vectors_ensure(struct translation *t, unsigned i)
 {
-    bool avx512 = insn->encoding == ENC_EVEX || uses_opmasks(insn);
-    if (insn->encoding == ENC_LEGACY || (avx512 ? t->avx512 : t->avx))
+    if (t->vectors)
         return;
-    t->avx = true;
-    t->avx512 |= avx512;
-    emit_gs_store_imm(&t->e, AT_WORD(WORD_AVX_USED), avx512 ? 3 : 1);
+    t->vectors = true;
+    t->high = rest_uses_high(t, i);
+    if (t->high)
+        ensure(t, i, WORD_HIGH_OFF, t->j->thunk.high_load);
+    else
+        ensure(t, i, WORD_VECTOR_OFF, t->j->thunk.vectors_load);
 }
 
 /* Elements that are masked off are not accessed: what cannot be accessed as a whole is the interpreter's
@@ -167,9 +161,6 @@ bool lower_vector(struct translation *t, unsigned i)
     if (m && (!m->access || m->size > 64 || (m->size & (m->size - 1))))
         return false;
     vectors_ensure(t, i);
-    if (uses_high(insn))
-        ensure_high(t, i);
-    note_use(t, insn);
     if (insn->id == INSN_LDMXCSR || insn->id == INSN_VLDMXCSR)
         return lower_ldmxcsr(t, i);
     unsigned tails = t->tails;

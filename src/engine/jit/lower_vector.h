@@ -28,10 +28,10 @@ void emit_fldcw(struct emitter *e, u32 offset);
 void emit_mxcsr(struct emitter *e, unsigned op, u32 offset);
 
 /*
- * The thunks vectors_load (registers 0..15 and MXCSR), high_load (16..31 and the opmasks), vectors_store
- * (what of these is the host's), x87_load, x87_store. They are called, and change no flag and no general
- * register, but for x87_load RCX. x87_store: when the vectors are not the host's. `n` knows the model's
- * registers.
+ * The thunks vectors_load (registers 0..15 and MXCSR), high_load (these, 16..31 and the opmasks),
+ * vectors_store (what of these is the host's), x87_load, x87_store. They are called, and change no flag and
+ * no general register, but for x87_load RCX. x87_store: when the vectors are not the host's. `n` knows the
+ * model's registers.
  */
 void state_emit_thunks(struct jit *j, struct emitter *e, const struct native *n);
 

@@ -104,9 +104,8 @@ static void note_vectors(struct vcpu *v)
         note_x87(v);
     if (likely(!v->engine_words[WORD_SSE_USED]))
         return;
-    v->fpu.xinuse |= BIT(XSTATE_SSE) | (v->engine_words[WORD_AVX_USED] ? BIT(XSTATE_AVX) : 0) |
-                     (v->engine_words[WORD_AVX_USED] & 2 ? XCR0_AVX512 : 0);
-    v->engine_words[WORD_SSE_USED] = v->engine_words[WORD_AVX_USED] = 0;
+    v->fpu.xinuse |= BIT(XSTATE_SSE) | (v->xcr0 & (XCR0_AVX | XCR0_AVX512));
+    v->engine_words[WORD_SSE_USED] = 0;
 }
 
 void jit_update_words(struct vcpu *v)

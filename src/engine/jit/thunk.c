@@ -85,7 +85,7 @@ static void emit_exits(struct jit *j, struct emitter *e)
 
 /* Called; T0: the second argument of `fn` (jit_step, jit_call), v->rip is the instruction's. Returns if the
  * next one follows. */
-static const u8 *emit_inside(struct jit *j, struct emitter *e, u64 fn, const u8 *leave)
+static const u8 *emit_inside(struct jit *j, struct emitter *e, u64 fn, const u8 *leave, bool reload)
 {
     const u8 *at = emit_here(e);
     emit_spill(e);
@@ -99,11 +99,13 @@ static const u8 *emit_inside(struct jit *j, struct emitter *e, u64 fn, const u8 
     EMIT(e, "\xff\xd0\x48\x83\xc4\x08\x84\xc0\x75\x09"); /* call rax; add rsp, 8; test al, al; jnz +9 */
     EMIT(e, "\x48\x83\xc4\x08");                         /* add rsp, 8 */
     emit_jump_to(e, 0xe9, leave);
-    EMIT(e, "\x85\xed\x75\x05"); /* test ebp, ebp; jnz +5 */
-    emit_jump_to(e, 0xe8, j->thunk.x87_load);
-    EMIT(e, "\x85\xdb\x75\x05"); /* test ebx, ebx; jnz +5 */
-    emit_jump_to(e, 0xe8, j->thunk.vectors_load);
-    if (j->thunk.high_load) {
+    if (reload) {
+        EMIT(e, "\x85\xed\x75\x05"); /* test ebp, ebp; jnz +5 */
+        emit_jump_to(e, 0xe8, j->thunk.x87_load);
+        EMIT(e, "\x85\xdb\x75\x05"); /* test ebx, ebx; jnz +5 */
+        emit_jump_to(e, 0xe8, j->thunk.vectors_load);
+    }
+    if (reload && j->thunk.high_load) {
         EMIT(e, "\x45\x85\xe4\x75\x05"); /* test r12d, r12d; jnz +5 */
         emit_jump_to(e, 0xe8, j->thunk.high_load);
     }
@@ -114,9 +116,9 @@ static const u8 *emit_inside(struct jit *j, struct emitter *e, u64 fn, const u8 
 
 /* Called; T0: linear address, T1: how (jit_fill), which does not touch the x87 state. Returns with ZF clear
  * if it is to be tried again. */
-static void emit_fill(struct jit *j, struct emitter *e)
+static void emit_fill(struct jit *j, struct emitter *e, bool reload)
 {
-    j->thunk.fill = emit_here(e);
+    j->thunk.fill[reload] = emit_here(e);
     EMIT(e, "\x50\x51\x52\x56\x57\x41\x50\x41\x51"); /* push rax, rcx, rdx, rsi, rdi, r8, r9 */
     emit_gs_load(e, RAX, AT_WORD(WORD_VECTOR_OFF));
     emit_gs_load(e, RCX, AT_WORD(WORD_HIGH_OFF));
@@ -126,10 +128,13 @@ static void emit_fill(struct jit *j, struct emitter *e)
     emit_gs_load(e, RDI, AT_WORD(WORD_SELF));
     emit_mov_imm(e, RAX, (u64)(uintptr_t)jit_fill);
     EMIT(e, "\xff\xd0\x41\x89\xc3"); /* call rax; mov r11d, eax */
-    EMIT(e, "\x59\x85\xc9\x75\x05"); /* pop rcx; test ecx, ecx; jnz +5 */
-    emit_jump_to(e, 0xe8, j->thunk.vectors_load);
+    EMIT(e, "\x59");                 /* pop rcx */
+    if (reload) {
+        EMIT(e, "\x85\xc9\x75\x05"); /* test ecx, ecx; jnz +5 */
+        emit_jump_to(e, 0xe8, j->thunk.vectors_load);
+    }
     EMIT(e, "\x59"); /* pop rcx */
-    if (j->thunk.high_load) {
+    if (reload && j->thunk.high_load) {
         EMIT(e, "\x85\xc9\x75\x05"); /* test ecx, ecx; jnz +5 */
         emit_jump_to(e, 0xe8, j->thunk.high_load);
     }
@@ -238,10 +243,12 @@ void thunks_emit(struct jit *j, struct emitter *e)
     emit_enter(j, e);
     emit_exits(j, e);
     const u8 *leave = emit_leave(e);
-    j->thunk.step = emit_inside(j, e, (u64)(uintptr_t)jit_step, leave);
-    j->thunk.call = emit_inside(j, e, (u64)(uintptr_t)jit_call, leave);
+    for (unsigned reload = 0; reload < 2; reload++) {
+        j->thunk.step[reload] = emit_inside(j, e, (u64)(uintptr_t)jit_step, leave, reload);
+        j->thunk.call[reload] = emit_inside(j, e, (u64)(uintptr_t)jit_call, leave, reload);
+        emit_fill(j, e, reload);
+    }
     emit_step_end(j, e, leave);
-    emit_fill(j, e);
     emit_lookup(j, e);
     emit_call_end(j, e, leave);
 }

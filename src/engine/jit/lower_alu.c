@@ -110,6 +110,12 @@ bool lower_cmpxchg(struct translation *t, unsigned i)
     return t->insn[i].opnd[0].kind == OPND_MEM && lower_same(t, i);
 }
 
+/* CMPXCHG8B, CMPXCHG16B: rAX, rDX, rBX, rCX are the host's. The wide one demands alignment. */
+bool lower_cmpxchg_pair(struct translation *t, unsigned i)
+{
+    return lower_aligned(t, i, t->insn[i].id == INSN_CMPXCHG16B ? 16 : 1);
+}
+
 static bool mov_immediate(struct translation *t, const struct insn *insn)
 {
     const struct opnd *o = &insn->opnd[0];

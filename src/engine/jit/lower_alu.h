@@ -9,6 +9,7 @@ bool lower_same(struct translation *t, unsigned i);
 bool lower_aligned(struct translation *t, unsigned i, unsigned align); /* memory that must be aligned */
 bool lower_bit_test(struct translation *t, unsigned i);
 bool lower_cmpxchg(struct translation *t, unsigned i);
+bool lower_cmpxchg_pair(struct translation *t, unsigned i);
 bool lower_mov(struct translation *t, unsigned i);
 bool lower_xchg(struct translation *t, unsigned i);
 bool lower_bswap(struct translation *t, unsigned i);

@@ -57,8 +57,8 @@ struct slot {
 struct group {
     u8 base, index, scale; /* as in struct insn_mem */
     bool write;
-    bool open; /* WORD_GROUP has its host address here */
-    bool dead; /* ... had, but not any more */
+    bool open;   /* WORD_GROUP has its host address here */
+    bool dead;   /* ... had, but not any more */
     u8 last;     /* instruction */
     u8 align;    /* a multiple of this, if not 0, */
     u16 aligned; /* is the address of the byte at this offset */

@@ -68,3 +68,7 @@ test-kvm: $(OUT)/ring3 guests
 .PHONY: test-stress
 test-stress: $(OUT)/ring3 tools-guest
 	@tests/system/run-stress --ring3 $(OUT)/ring3 --guest $(TOOLS_GUEST) --programs $(TOOLS_PROGRAMS)
+# The benchmark's harness, with two rows and no judgement of their times.
+.PHONY: test-bench
+test-bench: $(OUT)/ring3
+	@tests/system/run-bench --ring3 $(OUT)/ring3

@@ -181,6 +181,8 @@ static void translation_init(struct translation *t, struct jit *j, const u8 *hva
     t->link = t->b->link;
     t->code32 = mode & MODE_32;
     t->groups = 0;
+    t->t1_group = GROUP_NONE;
+    t->t1_at = NULL;
     t->vectors = t->high = t->x87 = false;
     t->x87_insn = t->x87_data = 0;
 }

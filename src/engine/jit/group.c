@@ -5,8 +5,8 @@
  * same registers, which in between are not written or move by constants (PUSH, POP, SUB RSP, ...), or
  * absolute. The first of them checks the whole range; if it is in one page and may be accessed, the host
  * address of its start goes to WORD_GROUP and the others need no check. If not, the block's *plain*
- * translation takes over, which has no groups. Whatever calls the interpreter may change the mapping: the
- * check is made again behind it.
+ * translation takes over, which has no groups. Whatever calls the interpreter may change the mapping: behind
+ * it the groups are over, and a fast path that fails in their midst leaves the block.
  *
  * What a group has before a conditional branch does not ask for the right to write because of what is behind
  * it: that may never be reached, and a page that is only read would have no groups.
@@ -25,7 +25,6 @@ struct candidate {
     u8 last;     /* instruction */
     u8 branches; /* ahead of it */
     s64 min, end, delta;
-    s64 moved[BLOCK_MAX]; /* delta behind each instruction */
 };
 
 struct tracker {
@@ -239,7 +238,6 @@ static void make_group(struct tracker *k, struct candidate *c)
                                  .last = c->last,
                                  .len = (u16)(c->end - c->min)};
     for (unsigned i = 0; i < t->count; i++) {
-        t->start[i][g] = c->min - c->moved[i];
         for (unsigned slot = 0; slot < SLOT_COUNT; slot++)
             if (k->of[i][slot] == number)
                 t->slot[i][slot] = (struct slot){.group = (u8)g, .offset = (u16)(k->raw[i][slot] - c->min)};
@@ -264,8 +262,6 @@ static void find_candidates(struct tracker *k)
         if (!lower_find(t, i) || t->insn[i].id == INSN_CALL || t->insn[i].id == INSN_CALL_IND)
             close_all(k);
         k->branches += t->insn[i].id == INSN_JCC;
-        for (unsigned n = 0; n < k->count; n++)
-            k->candidate[n].moved[i] = k->candidate[n].delta;
     }
 }
 

@@ -18,14 +18,13 @@ struct address {
 
 /* An out-of-line tail: reached from `site`, for instruction `index`. */
 enum tail_kind {
-    TAIL_STEP,      /* the interpreter executes the instruction; then on at `resume` */
-    TAIL_STEP_END,  /* likewise, but the block ends */
-    TAIL_LINK,      /* leave through link[index] */
-    TAIL_FAR,       /* link[index] is far: the check, and its misses */
-    TAIL_MISS,      /* link[index] is far: the check has failed */
-    TAIL_NEXT,      /* leave; instruction `index` is the next */
-    TAIL_SHADOW,    /* likewise, but no interrupt comes before it. Flags are in WORD_FLAGS */
-    TAIL_POPF,      /* likewise; flags are on the host's stack */
+    TAIL_STEP,     /* the interpreter executes the instruction; then on at `resume` */
+    TAIL_STEP_END, /* likewise, but the block ends */
+    TAIL_LINK,     /* leave through link[index] */
+    TAIL_FAR,      /* link[index] is far: the check, and its misses */
+    TAIL_MISS,     /* link[index] is far: the check has failed */
+    TAIL_SHADOW, /* leave; instruction `index` is the next, no interrupt comes before it. Flags: WORD_FLAGS */
+    TAIL_POPF,   /* leave; instruction `index` is the next; flags are on the host's stack */
     TAIL_LINK_SITE, /* jump through link[index], whose site is in the tail */
     TAIL_RETURN,    /* where a RET that is expected goes: jump through link[index] */
     TAIL_TRANSFER,  /* as TAIL_STEP_END; flags as PUSHF stores them are in T1 */
@@ -40,7 +39,6 @@ struct tail {
     bool write;
     u8 kind;
     u8 index;
-    u8 groups;             /* TAIL_STEP: to be checked again before going on, bit per group */
     bool flags_saved;      /* in WORD_FLAGS, */
     bool parked;           /* or in WORD_PARKED */
     bool resume_parked;    /* where `resume` is, flags are expected there */
@@ -88,7 +86,8 @@ struct translation {
     unsigned groups;
     struct group group[GROUP_MAX];
     struct slot slot[BLOCK_MAX][SLOT_COUNT];
-    s64 start[BLOCK_MAX][GROUP_MAX]; /* of the group, relative to its registers behind the instruction */
+    u8 t1_group; /* whose host address is in T1, if the next code is at t1_at; or GROUP_NONE */
+    const u8 *t1_at;
     bool code32;
     bool parked;           /* here the live flags are in WORD_PARKED, the host's are anything */
     bool vectors;          /* the code so far has loaded vector registers 0..15 */
@@ -143,6 +142,9 @@ void flags_settle(struct translation *t);
 /* Do the base (and, in 32-bit code, the limit) of the segment count? */
 bool segment_counts(const struct translation *t, unsigned seg);
 void groups_find(struct translation *t);
+/* What has been emitted from `from` on for instruction i has left in T1 what was there after its access, or
+ * before. */
+void lower_t1_kept(struct translation *t, unsigned i, const u8 *from);
 /* The interpreter has run: what groups know does not hold. */
 void groups_forget(struct translation *t);
 

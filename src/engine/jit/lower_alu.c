@@ -75,6 +75,7 @@ bool lower_aligned(struct translation *t, unsigned i, unsigned align)
         return false;
     if (!emit_can_recode(insn) || !choose_registers(insn, &r, &x))
         return false;
+    const u8 *from = t->e.p;
     if (m) {
         struct address a = address_of(t, i);
         lower_access_recode(t, i, &a, m->size, align, m->access & ACCESS_W, &r);
@@ -86,6 +87,8 @@ bool lower_aligned(struct translation *t, unsigned i, unsigned align)
     for (unsigned n = 0; n < x.count && n < ARRAY_LEN(temp_host); n++)
         if (x.store[n])
             lower_write(t, x.guest[n], temp_host[n]);
+    if (x.count < 2)
+        lower_t1_kept(t, i, from);
     return true;
 }
 

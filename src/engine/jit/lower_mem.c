@@ -204,14 +204,14 @@ static u32 at_group(unsigned g)
     return AT_WORD(WORD_GROUP + g);
 }
 
-/* WORD_GROUP and T1 = the host address of the group, which begins at `a`; or to a tail. Keeps no flags. */
-static void group_check(struct translation *t, unsigned g, const struct address *a, enum tail_kind kind,
-                        unsigned index, bool flags_saved)
+/* WORD_GROUP and T1 = the host address of the group, which begins at `a`; or out through the link. Keeps no
+ * flags. */
+static void group_check(struct translation *t, unsigned g, const struct address *a, unsigned link)
 {
     const struct group *group = &t->group[g];
     lower_ea(t, 0, a, T0, a->wide);
     emit_check(&t->e, group->len, 1, group->write);
-    tail_add(t, emit_branch(&t->e, 0x0f85), kind, index, flags_saved);
+    tail_add(t, emit_branch(&t->e, 0x0f85), TAIL_LINK_SITE, link, false);
     lower_ea(t, 0, a, T1, a->wide);
     emit_rm8(&t->e, 0x03, T1, T0, offsetof(struct tlb_entry, addend));
     emit_gs_store(&t->e, T1, at_group(g));
@@ -241,7 +241,8 @@ static s32 group_access(struct translation *t, unsigned i, const struct address 
 {
     struct group *group = &t->group[s->group];
     if (group->open) {
-        emit_gs_load(&t->e, T1, at_group(s->group));
+        if (t->t1_group != s->group || t->t1_at != t->e.p)
+            emit_gs_load(&t->e, T1, at_group(s->group));
         return s->offset;
     }
     s64 disp = a->disp - s->offset + (a->base == MEM_REG_RIP ? (s64)t->rip[i + 1] : 0);
@@ -250,13 +251,25 @@ static s32 group_access(struct translation *t, unsigned i, const struct address 
     link->plain = true;
     link->poll = false;
     flags_before_check(t, i);
-    group_check(t, s->group, &start, TAIL_LINK_SITE, (unsigned)(link - t->link), false);
+    group_check(t, s->group, &start, (unsigned)(link - t->link));
     group->open = true;
     return s->offset;
 }
 
+void lower_t1_kept(struct translation *t, unsigned i, const u8 *from)
+{
+    const struct slot *slot = &t->slot[i][SLOT_OPERAND];
+    const struct opnd *m = insn_mem_opnd(&t->insn[i]);
+    if (m && m->access)
+        t->t1_group = slot->group != GROUP_NONE && t->group[slot->group].dead ? GROUP_NONE : slot->group;
+    else if (t->t1_at != from)
+        t->t1_group = GROUP_NONE;
+    t->t1_at = t->e.p;
+}
+
 void groups_forget(struct translation *t)
 {
+    t->t1_group = GROUP_NONE;
     for (unsigned g = 0; g < t->groups; g++)
         t->group[g].dead |= t->group[g].open;
 }
@@ -321,7 +334,7 @@ static void access_check(struct translation *t, unsigned i, const struct address
             group_align(t, i, &t->group[slot->group], slot->offset, align);
         return;
     }
-    bool segment = segment_counts(t, a->seg), keep = segment || address_is_heavy(a);
+    bool segment = segment_counts(t, a->seg), keep = (segment && t->code32) || address_is_heavy(a);
     flags_before_check(t, i);
     const u8 *retry = emit_here(&t->e);
     lower_ea(t, i, a, T0, a->wide);
@@ -332,12 +345,14 @@ static void access_check(struct translation *t, unsigned i, const struct address
     emit_check(&t->e, size, align, write);
     tail_add(t, emit_branch(&t->e, 0x0f85), kind, i, false);
     tail_retry(t, retry, a, size, align, write);
-    if (!keep && direct && access_direct(t, a, r))
+    if (!keep && !segment && direct && access_direct(t, a, r))
         return;
     if (keep)
         emit_gs_load(&t->e, T1, AT_WORD(WORD_LINEAR));
     else
         lower_ea(t, i, a, T1, a->wide);
+    if (!keep && segment)
+        emit_gs(&t->e, 0x03, T1, AT_SEG_BASE(a->seg), true);
     emit_rm8(&t->e, 0x03, T1, T0, offsetof(struct tlb_entry, addend));
 }
 
@@ -379,37 +394,17 @@ void tail_add(struct translation *t, u8 *site, enum tail_kind kind, unsigned ind
 
 void tails_resume(struct translation *t, unsigned first, unsigned i)
 {
-    u8 groups = 0;
+    bool groups = false;
     for (unsigned g = 0; g < t->groups; g++)
-        if (t->group[g].open && !t->group[g].dead && t->group[g].last > i)
-            groups |= (u8)BIT(g);
+        groups |= t->group[g].open && !t->group[g].dead && t->group[g].last > i;
     for (; first < t->tails; first++) {
         if (t->tail[first].kind != TAIL_STEP)
             continue;
         t->tail[first].resume = emit_here(&t->e);
-        t->tail[first].groups = groups;
+        if (groups)
+            t->tail[first].kind = TAIL_STEP_END;
         t->tail[first].resume_parked = t->parked;
     }
-}
-
-/* The interpreter has executed instruction i: back into the block, if what the groups know still holds. */
-static void tail_resume(struct translation *t, const struct tail *tail)
-{
-    unsigned i = tail->index;
-    bool save = tail->groups;
-    if (save)
-        lower_flags_save(t);
-    for (unsigned g = 0; g < t->groups; g++) {
-        if (!(tail->groups >> g & 1))
-            continue;
-        struct address start = group_address(t, g, t->start[i][g]);
-        group_check(t, g, &start, TAIL_NEXT, i + 1, save);
-    }
-    if (save)
-        lower_flags_restore(t);
-    if (tail->resume_parked)
-        flags_park(t, true);
-    emit_jump_to(&t->e, 0xe9, tail->resume);
 }
 
 /* Leaves through a far link, or looks it up: what link->miss leads to. */
@@ -457,11 +452,9 @@ static void tail_emit(struct translation *t, const struct tail *tail)
     switch ((enum tail_kind)tail->kind) {
     case TAIL_STEP:
         lower_step(t, tail->index, 1, false);
-        tail_resume(t, tail);
-        break;
-    case TAIL_NEXT:
-        lower_set_rip(t, t->rip[tail->index]);
-        emit_jump_to(e, 0xe9, t->j->thunk.exit);
+        if (tail->resume_parked)
+            flags_park(t, true);
+        emit_jump_to(e, 0xe9, tail->resume);
         break;
     case TAIL_STEP_END:
         lower_step(t, tail->index, 1, true);

@@ -130,6 +130,36 @@ bool mmu_fill(struct vcpu *v, u64 lin, enum mmu_access access)
     return target_from_tlb(v, lin, access, index, &t);
 }
 
+static struct code_write *code_write(struct vcpu *v, u64 lin)
+{
+    return &v->mmu->code_write[lin >> PAGE_SHIFT & (CODE_WRITE_COUNT - 1)];
+}
+
+bool mmu_code_write_known(struct vcpu *v, u64 lin)
+{
+    const struct code_write *c = code_write(v, lin);
+    return c->tag == ((lin & PAGE_MASK) | v->tlb_tag[v->mmu_index]) && c->index == v->mmu_index;
+}
+
+u8 *mmu_code_write_ptr(struct vcpu *v, u64 lin)
+{
+    struct target t;
+    struct walk w;
+    unsigned index = v->mmu_index;
+    struct code_write *c = code_write(v, lin);
+    if (likely(mmu_code_write_known(v, lin)))
+        return (u8 *)(lin + c->addend);
+    if (index == MMU_USER_ALIGN || (v->code64 && sign_extend(lin, 48) != lin) || v->watch ||
+        !mmu_walk(v, lin, MMU_WRITE, index, true, &w))
+        return NULL;
+    target_of_walk(v, lin, MMU_WRITE, index, &w, &t);
+    if (!t.code || !t.host || !w.write_ready || debug_page_watched(v, lin))
+        return NULL;
+    *c = (struct code_write){
+        .tag = (lin & PAGE_MASK) | v->tlb_tag[index], .addend = (u64)(uintptr_t)t.host - lin, .index = index};
+    return t.host;
+}
+
 /* Single loads and stores, so that an aligned access is one access for the other CPUs. */
 static u64 host_load(const u8 *p, unsigned size)
 {

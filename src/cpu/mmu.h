@@ -105,6 +105,12 @@ void *mmu_rmw_ptr_as(struct vcpu *v, u64 lin, unsigned size, unsigned index);
  * cannot. */
 bool mmu_fill(struct vcpu *v, u64 lin, enum mmu_access access);
 
+/* Where a write to `lin` goes, with current rights, if all that forbids a TLB entry is RAM_PAGE_CODE; NULL:
+ * other reasons. The engine sees to what the flag is for. Never raises. */
+u8 *mmu_code_write_ptr(struct vcpu *v, u64 lin);
+/* Is that known without a walk? */
+bool mmu_code_write_known(struct vcpu *v, u64 lin);
+
 /* Code: the host address of the page of `lin` for fetching with the current rights (raises #PF, fills the
  * TLB), or NULL if it is not RAM/ROM (fetch byte-wise with mmu_fetch). */
 const u8 *mmu_code_page(struct vcpu *v, u64 lin);

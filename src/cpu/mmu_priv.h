@@ -16,6 +16,13 @@ struct page_cache_entry {
     struct mem_page mem;
 };
 
+/* A page that may be written to but for RAM_PAGE_CODE, as a TLB entry. */
+#define CODE_WRITE_COUNT 8
+struct code_write {
+    u64 tag, addend;
+    unsigned index;
+};
+
 /* A stretch of guest-physical memory that is one piece of one RAM block. */
 struct ram_run {
     u64 start, size; /* size 0: none */
@@ -54,6 +61,7 @@ struct mmu {
     u64 a20;              /* mask of physical addresses */
     /* Pages of RAM, hashed by host address, that the TLB may have writable mappings of. Others read it. */
     u64 writable[WRITABLE_FILTER_LEN];
+    struct code_write code_write[CODE_WRITE_COUNT]; /* by page */
     /* What is known of the memory map, until it changes: the largest RAM seen below and above 4 GiB, other
      * pages. */
     struct ram_run run[2];

@@ -86,6 +86,7 @@ static bool tags_reserve(struct vcpu *v)
     if (likely(mmu->tag_last + 2 <= TAG_MASK))
         return false;
     memset(v->tlb, 0, (MMU_INDEX_COUNT - 1) * sizeof *v->tlb);
+    memset(mmu->code_write, 0, sizeof mmu->code_write);
     memset(mmu->global, 0, sizeof mmu->global);
     page_set_clear(&mmu->large);
     forget_pcids(mmu);
@@ -143,6 +144,7 @@ void mmu_map_changed(struct vcpu *v)
 
 static void slots_kill(struct vcpu *v, unsigned first, unsigned count)
 {
+    memset(v->mmu->code_write, 0, sizeof v->mmu->code_write);
     for (unsigned i = 0; i < MMU_INDEX_COUNT - 1; i++) {
         memset(&v->tlb[i].entry[first], 0, count * sizeof(struct tlb_entry));
         memset(&v->mmu->global[i][first], 0, count * sizeof(u32));

@@ -175,6 +175,38 @@ static void test_data_beside_code(void)
     CHECK_EQ(load_le32(guest_ptr(g, GUEST_CODE + 0xec0)), 50000 * CPUS);
 }
 
+/* The writer appends functions to a page that the others run in, as a JIT compiler does, and begins again
+ * when it is full; function number n / 200 returns n or, rewritten, more. */
+GUEST(appender, 64,
+      "xor %ecx, %ecx; xor %edx, %edx; mov $0xc3, %ebx; shl $40, %rbx\n"
+      "1: mov %rcx, %rax; shl $8, %rax; or $0xb8, %rax; or %rbx, %rax; mov %rax, 0x12000(%rdx); inc %ecx\n"
+      "mov %ecx, 0x28000; mov $100, %esi; 3: dec %esi; jnz 3b; add $16, %edx; cmp $3200, %edx; jb 2f; xor "
+      "%edx, %edx\n"
+      "2: cmp $6000, %ecx; jb 1b; cmpl $300, 0x28024; jb 1b; cmpl $300, 0x28028; jb 1b; cmpl $300, 0x2802c; "
+      "jb 1b\n"
+      "movl $1, 0x28008; hlt");
+GUEST(caller, 64,
+      "xor %edi, %edi; xor %r12d, %r12d\n"
+      "1: cmpl $0, 0x28008; jne 9f; mov 0x28000, %r13d; test %r13d, %r13d; jz 1b; dec %r13d; xor %eax, %eax; "
+      "cpuid\n"
+      "mov %r13d, %eax; xor %edx, %edx; mov $200, %ecx; div %ecx; shl $4, %edx; lea 0x12000(%rdx), %rsi; "
+      "call *%rsi\n"
+      "inc %r12d; incl 0x28020(,%rbp,4); cmp %r13d, %eax; jae 1b; inc %edi; jmp 1b; 9: hlt");
+static void test_append(void)
+{
+    cpus_prepare();
+    guest_load(g, GUEST_CODE, appender, appender_end);
+    guest_load(g, 0x14000, caller, caller_end);
+    memset(guest_ptr(g, SHARED), 0, 64);
+    for (unsigned c = 1; c < CPUS; c++)
+        g->cpu[c]->rip = 0x14000;
+    cpus_run();
+    for (unsigned c = 1; c < CPUS; c++) {
+        CHECK_EQ(g->cpu[c]->gpr[RDI], 0);
+        CHECK(g->cpu[c]->gpr[R12] >= 300);
+    }
+}
+
 /* Each CPU rewrites an instruction of its own loop, all in one page, while the others run there. */
 GUEST(storm, 64,
       "mov %ebp, %eax; shl $6, %eax; lea 0x10400(%rax), %rsi; mov $3000, %ecx\n"
@@ -276,6 +308,7 @@ int main(void)
     TAP_RUN(test_two_addresses);
     TAP_RUN(test_remap);
     TAP_RUN(test_data_beside_code);
+    TAP_RUN(test_append);
     TAP_RUN(test_storm);
     TAP_RUN(test_eviction);
     TAP_RUN(test_evicted);

@@ -217,15 +217,17 @@ static struct block *translate_locked(struct jit *j, struct code_page *page, con
 
 struct block *block_translate(struct jit *j, const u8 *hva, unsigned mode)
 {
-    struct code_page *page = track_page(j, hva);
+    bool held;
+    struct code_page *page = track_page(j, hva, &held);
     struct block *b = NULL;
     if (!page)
         return NULL;
     pthread_mutex_lock(&j->vm->lock);
     if (page->guarded)
         b = cache_find(j->vm, hva, j->v->rip, mode); /* made by another vCPU just now? */
-    if (!b && page->guarded)
+    if (!b && page->guarded && (held || !page->direct))
         b = translate_locked(j, page, hva, mode);
+    page->held -= held;
     pthread_mutex_unlock(&j->vm->lock);
     return b;
 }

@@ -25,7 +25,11 @@ struct code_page {
     _Atomic(u64) owners; /* bit per vCPU that may have noted a way into it */
     u64 lines;           /* bit per 64 bytes that blocks were made from, or more */
     u64 epoch;           /* counts the ends of being marked */
-    bool guarded;        /* marked, and no TLB lets anyone write to it */
+    /* Lines without code may be written to by translated code, which then does not report it (track_direct).
+     * Some vCPU may be about to; how many vCPUs want none to; how often all had to be stopped for that. */
+    bool direct;
+    u32 held, stops;
+    bool guarded; /* marked, and no TLB lets anyone write to it */
     /* Rewritten all the time: for how many more tries it is interpreted, and how many that were the last
      * time; when a block was dropped last (virtual time). */
     u32 resting, rest;
@@ -95,7 +99,7 @@ struct jit_vm {
     u64 dropped_count;
     /* Statistics. */
     u64 translated, insns, guest_bytes, host_bytes, chained, evicted, evicted_blocks, spared, no_room;
-    u64 drops, writes, false_hits, guards, rests;
+    u64 drops, writes, false_hits, guards, rests, direct;
     _Atomic(u64) sweeps;
 };
 

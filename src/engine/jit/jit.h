@@ -83,6 +83,7 @@ enum jit_word {
     WORD_X87_NOTE,  /* FOP of the last x87 instruction | X87_NOTED, or 0: none since the last look */
     WORD_X87_SEG,   /* segment register of the last operand + 1, or 0 */
     WORD_TAG,       /* tlb_tag of that TLB */
+    WORD_DIRECT,    /* the address of an entry like the TLB's (FILL_DIRECT) */
     WORD_RING_MODE, /* [2]: of the returns that are noted: supervisor's, user's */
     WORD_COUNT = WORD_RING_MODE + 2,
 };
@@ -217,6 +218,7 @@ struct jit {
     _Atomic(bool) pending_any;
     _Atomic(u64) pending_regions; /* bit per region */
     u64 dropped_seen;             /* of vm->dropped_count */
+    struct tlb_entry direct;
     /* Statistics. */
     u64 entered, stepped, fills, forgets, exclusives;
     u64 fallback[INSN_COUNT];
@@ -267,9 +269,13 @@ void link_aim(struct jit *j, struct block *b, bool global);
 int track_create(struct vm *vm, struct error *err);
 void track_destroy(struct vm *vm);
 /* The record of the page that holds v->rip's code, at `hva`: from now on writes to it are reported. NULL: it
- * is not to be translated now. `guarded` is to be looked at again under the lock. May wait for other vCPUs.
+ * is not to be translated now. `guarded` is to be looked at again under the lock, and `direct` unless
+ * `*held`: then page->held is one more. May wait for other vCPUs.
  */
-struct code_page *track_page(struct jit *j, const u8 *hva);
+struct code_page *track_page(struct jit *j, const u8 *hva, bool *held);
+/* May translated code write to these bytes, of a page that has blocks, without a report? No block is made
+ * from them, and none will be before it has: a translator stops all vCPUs first (`held`). */
+bool track_direct(struct jit *j, const u8 *hva, unsigned len);
 /* This vCPU may enter the page's blocks without being seen. */
 void track_enter(struct jit *j, const struct block *b);
 /* --trace jitmap: names a block's code. */
@@ -283,9 +289,11 @@ struct block *block_translate(struct jit *j, const u8 *hva, unsigned mode);
 #define STEP_WHAT(id, count, len) ((u32)(id) << 20 | (u32)(count) << 12 | (u32)(len))
 _Static_assert(INSN_COUNT <= 4096, "STEP_WHAT");
 bool jit_step(struct vcpu *v, u32 what);
-/* The TLB has missed `lin` for an access. True: it has it now. */
+/* The TLB has missed `lin` for an access. FILL_NONE: it cannot have it. FILL_DIRECT: this once the access may use
+ * the entry at WORD_DIRECT as if it were the TLB's. */
 #define FILL_HOW(size, write, align) ((u32)(size) | (u32)(write) << 8 | (u32)(align) << 16)
-bool jit_fill(struct vcpu *v, u64 lin, u32 how);
+enum fill { FILL_NONE, FILL_DONE, FILL_DIRECT };
+enum fill jit_fill(struct vcpu *v, u64 lin, u32 how);
 /* As jit_step; the code to go on at, or NULL: leave. */
 const u8 *jit_step_end(struct vcpu *v, u32 what);
 /* The same by calling the instruction's handler, without the interpreter's fetch; may raise. _end: the next

@@ -435,7 +435,9 @@ static void tail_fill(struct translation *t, const struct tail *tail)
         emit_gs(e, 0x03, T0, AT_SEG_BASE(a->seg), !t->code32);
     emit_mov_imm(e, T1, FILL_HOW(tail->size, tail->write, tail->align));
     emit_jump_to(e, 0xe8, t->j->thunk.fill[state_is_used(t)]);
-    emit_jump_to(e, 0x0f85, tail->retry);
+    emit_jump_to(e, 0x0f84, tail->retry);
+    if (tail->write) /* FILL_DIRECT: as if the check had succeeded */
+        emit_jump_to(e, 0x0f87, tail->site + 4 + e->to_exec);
 }
 
 static void tail_emit(struct translation *t, const struct tail *tail)

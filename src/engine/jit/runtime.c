@@ -216,16 +216,30 @@ bool jit_call_end(struct vcpu *v, const struct insn *insn)
     return !attention(v) && j->translatable;
 }
 
-bool jit_fill(struct vcpu *v, u64 lin, u32 how)
+/* Beside code? */
+static bool fill_direct(struct jit *j, u64 lin, unsigned size)
+{
+    const u8 *to = mmu_code_write_ptr(j->v, lin);
+    if (!to || !track_direct(j, to, size))
+        return false;
+    j->direct.addend = (u64)(uintptr_t)to - lin;
+    return true;
+}
+
+enum fill jit_fill(struct vcpu *v, u64 lin, u32 how)
 {
     unsigned size = how & 0xff, align = how >> 16;
+    bool write = how & 0x100;
     struct jit *j = v->engine;
     j->fills++;
-    if ((align > 1 && (lin & (align - 1))) || (lin & ~PAGE_MASK) + size > PAGE_SIZE ||
-        !mmu_fill(v, lin, how & 0x100 ? MMU_WRITE : MMU_READ))
-        return false;
+    if ((align > 1 && (lin & (align - 1))) || (lin & ~PAGE_MASK) + size > PAGE_SIZE)
+        return FILL_NONE;
+    if (write && mmu_code_write_known(v, lin) && fill_direct(j, lin, size))
+        return FILL_DIRECT;
+    if (!mmu_fill(v, lin, write ? MMU_WRITE : MMU_READ))
+        return write && fill_direct(j, lin, size) ? FILL_DIRECT : FILL_NONE;
     v->engine_words[WORD_TAG] = v->tlb_tag[v->mmu_index];
-    return true;
+    return FILL_DONE;
 }
 
 const u8 *jit_step_end(struct vcpu *v, u32 what)
@@ -393,6 +407,7 @@ static void vcpu_destroy_jit(struct vcpu *v)
 
 static void words_init(struct vcpu *v, const struct jit *j)
 {
+    v->engine_words[WORD_DIRECT] = (u64)(uintptr_t)&j->direct;
     v->engine_words[WORD_SELF] = (u64)(uintptr_t)v;
     v->engine_words[WORD_JUMPS] = (u64)(uintptr_t)j->jump;
     v->engine_words[WORD_VECTOR_OFF] = 1;

@@ -138,7 +138,9 @@ static void emit_fill(struct jit *j, struct emitter *e, bool reload)
         EMIT(e, "\x85\xc9\x75\x05"); /* test ecx, ecx; jnz +5 */
         emit_jump_to(e, 0xe8, j->thunk.high_load);
     }
-    EMIT(e, "\x41\x59\x41\x58\x5f\x5e\x5a\x59\x58\x45\x84\xdb\xc3"); /* pop ...; test r11b, r11b; ret */
+    EMIT(e, "\x41\x59\x41\x58\x5f\x5e\x5a\x59\x58"); /* pop ... */
+    emit_gs_load(e, T0, AT_WORD(WORD_DIRECT));
+    EMIT(e, "\x41\x80\xfb\x01\xc3"); /* cmp r11b, FILL_DONE; ret */
 }
 
 /* Jumped to, likewise: the block's last instruction. */

@@ -102,6 +102,15 @@ static void page_written(struct jit_vm *t, struct code_page *p, unsigned offset,
             cache_tell(cache_of(t, i));
 }
 
+/* Nothing of the page is translated: writing to it costs nothing any more. */
+static void unmark(struct code_page *p)
+{
+    p->lines = 0;
+    p->epoch++;
+    p->guarded = false;
+    atomic_fetch_and(p->flags, (u8)~RAM_PAGE_CODE);
+}
+
 static void written(void *opaque, const u8 *hva, size_t len)
 {
     struct jit_vm *t = opaque;
@@ -113,12 +122,8 @@ static void written(void *opaque, const u8 *hva, size_t len)
             page_written(t, p, (unsigned)(hva - p->hva), len);
         else
             t->false_hits++;
-        if (!p->blocks) {
-            p->lines = 0;
-            p->epoch++;
-            p->guarded = false;
-            atomic_fetch_and(p->flags, (u8)~RAM_PAGE_CODE);
-        }
+        if (!p->blocks)
+            unmark(p);
     }
     pthread_mutex_unlock(&t->lock);
 }
@@ -177,12 +182,45 @@ static struct code_page *page_get(struct jit *j, const u8 *page)
     return p;
 }
 
-struct code_page *track_page(struct jit *j, const u8 *hva)
+#define STOPS_MAX 32
+
+bool track_direct(struct jit *j, const u8 *hva, unsigned len)
+{
+    struct jit_vm *t = j->vm;
+    bool ok = false;
+    if (pthread_mutex_trylock(&t->lock))
+        return false;
+    struct code_page *p = page_find(t, page_of(hva));
+    if (p && !p->blocks) {
+        unmark(p);
+    } else if (p && !(p->lines & lines_of(hva, len)) && !p->held && p->stops < STOPS_MAX) {
+        p->direct = t->vm->cpu_count > 1;
+        t->direct++;
+        ok = true;
+    }
+    pthread_mutex_unlock(&t->lock);
+    return ok;
+}
+
+/* Nobody is about to write directly to the page, and nobody begins to until it is let go. */
+static void hold(struct jit *j, struct code_page *p)
+{
+    vm_exclusive_begin(j->v);
+    pthread_mutex_lock(&j->vm->lock);
+    p->direct = false;
+    p->stops++;
+    pthread_mutex_unlock(&j->vm->lock);
+    vm_exclusive_end(j->v);
+    j->exclusives++;
+}
+
+struct code_page *track_page(struct jit *j, const u8 *hva, bool *held)
 {
     struct jit_vm *t = j->vm;
     const u8 *page = page_of(hva);
     bool guarded = true;
     u64 epoch = 0;
+    *held = false;
     pthread_mutex_lock(&t->lock);
     struct code_page *p = page_get(j, page);
     if (p && p->resting) {
@@ -193,8 +231,12 @@ struct code_page *track_page(struct jit *j, const u8 *hva)
         atomic_fetch_or(p->flags, RAM_PAGE_CODE);
         guarded = p->guarded;
         epoch = p->epoch;
+        *held = p->direct;
+        p->held += p->direct;
     }
     pthread_mutex_unlock(&t->lock);
+    if (*held)
+        hold(j, p);
     if (guarded)
         return p;
     forget_writable_everywhere(j, page);

@@ -348,7 +348,8 @@ static bool region_is_full(const struct jit_vm *t, const struct region *r)
 bool cache_begin(struct jit *j, struct emitter *e)
 {
     struct jit_vm *t = j->vm;
-    if (region_is_full(t, &t->region[t->open]) && !region_next(t))
+    j->starved = region_is_full(t, &t->region[t->open]) && !region_next(t);
+    if (j->starved)
         return false;
     struct region *r = &t->region[t->open];
     *e = (struct emitter){.p = region_start(t, t->open) + r->used, .to_exec = t->rx - t->rw};

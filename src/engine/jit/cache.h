@@ -33,7 +33,8 @@ struct code_page {
     /* Rewritten all the time: for how many more tries it is interpreted, and how many that were the last
      * time; when a block was dropped last (virtual time). */
     u32 resting, rest;
-    u32 drops; /* in a row, each soon after the one before */
+    u32 drops;  /* in a row, each soon after the one before, of blocks made since that one */
+    bool fresh; /* there are such */
     u64 dropped_at;
 };
 #define PAGE_BUCKET_BITS 12

@@ -219,6 +219,7 @@ struct jit {
     _Atomic(u64) pending_regions; /* bit per region */
     u64 dropped_seen;             /* of vm->dropped_count */
     struct tlb_entry direct;
+    bool starved; /* there was no room for a translation */
     /* Statistics. */
     u64 entered, stepped, fills, forgets, exclusives;
     u64 fallback[INSN_COUNT];
@@ -289,8 +290,8 @@ struct block *block_translate(struct jit *j, const u8 *hva, unsigned mode);
 #define STEP_WHAT(id, count, len) ((u32)(id) << 20 | (u32)(count) << 12 | (u32)(len))
 _Static_assert(INSN_COUNT <= 4096, "STEP_WHAT");
 bool jit_step(struct vcpu *v, u32 what);
-/* The TLB has missed `lin` for an access. FILL_NONE: it cannot have it. FILL_DIRECT: this once the access may use
- * the entry at WORD_DIRECT as if it were the TLB's. */
+/* The TLB has missed `lin` for an access. FILL_NONE: it cannot have it. FILL_DIRECT: this once the access may
+ * use the entry at WORD_DIRECT as if it were the TLB's. */
 #define FILL_HOW(size, write, align) ((u32)(size) | (u32)(write) << 8 | (u32)(align) << 16)
 enum fill { FILL_NONE, FILL_DONE, FILL_DIRECT };
 enum fill jit_fill(struct vcpu *v, u64 lin, u32 how);

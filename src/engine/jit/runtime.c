@@ -6,6 +6,7 @@
 #include "engine/jit/cache.h"
 
 #define INTERPRETED_AT_ONCE 20000 /* instructions of other modes */
+#define INTERPRETED_STARVED 200   /* while there is no room for translations */
 
 static bool is_flat(const struct segreg *s)
 {
@@ -301,7 +302,8 @@ static void enter(struct jit *j, struct block *b, const u8 *entry)
 
 static bool step(struct jit *j)
 {
-    unsigned count = j->translatable ? 1 : INTERPRETED_AT_ONCE;
+    unsigned count = !j->translatable ? INTERPRETED_AT_ONCE : j->starved ? INTERPRETED_STARVED : 1;
+    j->starved = false;
     j->v->engine_words[WORD_STEP] = 0;
     j->v->engine_words[WORD_LINK] = 0;
     j->stepped++;

@@ -51,7 +51,11 @@ static struct code_page *page_find(struct jit_vm *t, const u8 *page)
 static void rest_if_storm(struct jit_vm *t, struct code_page *p)
 {
     u64 now = clock_now(t->vm->clock), since = now - p->dropped_at;
+    bool fresh = p->fresh;
     p->dropped_at = now;
+    p->fresh = false;
+    if (!fresh)
+        return;
     if (since > DROPS_SOON)
         p->drops = 0;
     if (since > CALM)
@@ -214,6 +218,19 @@ static void hold(struct jit *j, struct code_page *p)
     j->exclusives++;
 }
 
+/* Once more. */
+static bool is_resting(struct jit_vm *t, struct code_page *p)
+{
+    if (likely(!p->resting))
+        return false;
+    u64 now = clock_now(t->vm->clock);
+    if (now - p->dropped_at > CALM)
+        p->resting = 0;
+    else if (--p->resting == 0)
+        p->dropped_at = now;
+    return p->resting;
+}
+
 struct code_page *track_page(struct jit *j, const u8 *hva, bool *held)
 {
     struct jit_vm *t = j->vm;
@@ -223,9 +240,7 @@ struct code_page *track_page(struct jit *j, const u8 *hva, bool *held)
     *held = false;
     pthread_mutex_lock(&t->lock);
     struct code_page *p = page_get(j, page);
-    if (p && p->resting) {
-        if (--p->resting == 0)
-            p->dropped_at = clock_now(t->vm->clock);
+    if (p && is_resting(t, p)) {
         p = NULL;
     } else if (p) {
         atomic_fetch_or(p->flags, RAM_PAGE_CODE);
@@ -250,6 +265,7 @@ struct code_page *track_page(struct jit *j, const u8 *hva, bool *held)
 void track_block(struct code_page *p, const struct block *b)
 {
     p->lines |= lines_of_block(b);
+    p->fresh = true;
 }
 
 /* A new file of ours only: /tmp is anyone's. */

@@ -1,6 +1,7 @@
 /* Building a block: which instructions, which flags are live where, the code, the trace. */
 #include "base/log.h"
 #include "engine/jit/cache.h"
+#include "engine/jit/jump.h"
 #include "engine/jit/lower_system.h"
 #include "engine/jit/lower_vector.h"
 #include "mem/mem.h"
@@ -14,15 +15,27 @@ static bool ends_block(const struct insn *insn)
            info->klass == CLASS_BRANCH || info->klass == CLASS_IO;
 }
 
+static bool is_call(const struct insn *insn)
+{
+    return insn->id == INSN_CALL || insn->id == INSN_CALL_IND;
+}
+
 /* Conditional branches end a block only if it has many. */
 #define BRANCHES_MAX 5
+
+/* Does the block end in front of it? A call is to have what it returns to in its block. */
+static bool is_left_to_next(const struct translation *t, const struct insn *insn, unsigned calls)
+{
+    return is_call(insn) && t->count && (calls == BLOCK_CALLS || t->count == BLOCK_MAX - 1);
+}
 
 /* Reads instructions up to the end of the block or the page. What crosses the page's end is not in it. */
 static void read_block(struct translation *t, const u8 *hva)
 {
     unsigned room = (unsigned)(PAGE_SIZE - ((uintptr_t)hva & (PAGE_SIZE - 1)));
     u64 rip = t->b->rip;
-    unsigned branches = 0;
+    unsigned branches = 0, calls = 0;
+    bool plain = t->b->mode & MODE_PLAIN;
     t->rip[0] = rip;
     while (t->count < BLOCK_MAX) {
         u8 bytes[INSN_MAX_LEN];
@@ -31,23 +44,31 @@ static void read_block(struct translation *t, const u8 *hva)
         memcpy(bytes, hva + t->len, avail);
         if (!avail || insn_decode(insn, bytes, avail, t->j->v->decode_mode) != DECODE_OK)
             return;
+        if (is_left_to_next(t, insn, calls))
+            return;
+        calls += is_call(insn);
         memcpy(t->code + t->len, bytes, insn->len);
         t->len += insn->len;
         t->rip[++t->count] = t->code32 ? (u32)(rip + t->len) : rip + t->len;
         if (ends_block(insn) && !system_is_inline(t, t->count - 1) &&
-            (insn->id != INSN_JCC || ++branches == BRANCHES_MAX))
+            !(insn->id == INSN_JCC && ++branches < BRANCHES_MAX) && !(is_call(insn) && !plain))
             return;
     }
 }
 
-static void lower_poll(struct translation *t)
+/* Leaves at `rip`. */
+static const u8 *lower_out(struct translation *t, u64 rip)
+{
+    const u8 *out = emit_here(&t->e);
+    lower_set_rip(t, rip);
+    emit_jump_to(&t->e, 0xe9, t->j->thunk.exit);
+    return out;
+}
+
+static void lower_poll(struct translation *t, const u8 *out, bool flags_live)
 {
     struct emitter *e = &t->e;
-    const u8 *out = emit_here(e);
-    lower_set_rip(t, t->b->rip);
-    emit_jump_to(e, 0xe9, t->j->thunk.exit);
-    t->b->poll = emit_here(e);
-    if (t->live[0]) {
+    if (flags_live) {
         EMIT(e, "\x49\x89\xcb"); /* mov r11, rcx */
         emit_gs(e, 0x8b, RCX, AT_STOP, false);
         EMIT(e, "\xe3\x08\x4c\x89\xd9"); /* jrcxz +8; mov rcx, r11 */
@@ -59,7 +80,30 @@ static void lower_poll(struct translation *t)
         emit_u8(e, 0);
         emit_jump_to(e, 0x0f85, out);
     }
-    t->b->entry = emit_here(e);
+}
+
+static void lower_entries(struct translation *t)
+{
+    struct block *b = t->b;
+    const u8 *out = lower_out(t, b->rip);
+    b->checked = emit_here(&t->e);
+    if (!(b->mode & MODE_PLAIN))
+        lookup_check(t->j, &t->e, b->rip, b->mode & MODE_USER, t->live[0]);
+    b->poll = emit_here(&t->e);
+    lower_poll(t, out, t->live[0]);
+    b->entry = emit_here(&t->e);
+}
+
+/* The others are in place. */
+static void lower_landing_poll(struct translation *t, struct block *b)
+{
+    unsigned i = 0;
+    while (t->rip[i] != b->rip)
+        i++;
+    const u8 *out = lower_out(t, b->rip);
+    b->poll = emit_here(&t->e);
+    lower_poll(t, out, t->live[i]);
+    emit_jump_to(&t->e, 0xe9, b->entry);
 }
 
 /* By the interpreter, and those that follow and are its too: how many. */
@@ -82,6 +126,7 @@ static unsigned lower_some(struct translation *t, unsigned i)
 {
     lower_fn lower = lower_find(t, i);
     unsigned tails = t->tails;
+    t->at = i;
     if (lower != lower_x87)
         x87_flush(t);
     flags_prepare(t, i);
@@ -93,7 +138,7 @@ static unsigned lower_some(struct translation *t, unsigned i)
 
 static void lower_block(struct translation *t)
 {
-    lower_poll(t);
+    lower_entries(t);
     for (unsigned i = 0; i < t->count && !t->ended && !t->e.overrun;)
         i += lower_some(t, i);
     x87_flush(t);
@@ -101,6 +146,8 @@ static void lower_block(struct translation *t)
     if (!t->ended)
         lower_goto(t, t->rip[t->count]);
     tails_emit(t);
+    for (unsigned n = 1; n <= t->b->landings && !t->e.overrun; n++)
+        lower_landing_poll(t, &t->b[n]);
 }
 
 /* The host's code, disassembled: what it is made from is known to the same table. */
@@ -141,6 +188,10 @@ static void note_ranges(const struct translation *t)
     note_range(t->b, (unsigned)((uintptr_t)t->b->hva & ~PAGE_MASK), t->len);
     for (unsigned n = 0; n < t->aheads; n++)
         note_range(t->b, t->ahead[n].offset, t->ahead[n].len);
+    for (unsigned n = 1; n <= t->b->landings; n++) {
+        memcpy(t->b[n].range, t->b->range, sizeof t->b->range);
+        t->b[n].ranges = t->b->ranges;
+    }
 }
 
 /* One instruction that crosses the page's end, or is none: a block that has the interpreter fetch and execute
@@ -150,7 +201,7 @@ static void lower_undecoded(struct translation *t, const u8 *hva)
     t->len = (unsigned)MIN(PAGE_SIZE - ((uintptr_t)hva & (PAGE_SIZE - 1)), (size_t)INSN_MAX_LEN);
     t->insn[0] = (struct insn){0};
     t->live[0] = FLAGS_ARITH;
-    lower_poll(t);
+    lower_entries(t);
     lower_step(t, 0, 1, true);
 }
 
@@ -206,6 +257,10 @@ static struct block *translate_locked(struct jit *j, struct code_page *page, con
     t.b->links = (u8)t.links;
     cache_commit(j, &t.e);
     cache_insert(j, t.b, page);
+    for (unsigned n = 1; n <= t.b->landings; n++) {
+        cache_insert(j, &t.b[n], page);
+        cache_forget_jump(j, t.b[n].rip); /* to another block of that RIP */
+    }
     track_map_block(j, t.b, start + t.e.to_exec, (size_t)(t.e.p - start));
     vm->translated++;
     vm->insns += t.count;

@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 #include "engine/jit/cache.h"
+#include "engine/jit/jump.h"
 #include "mem/mem.h"
 
 #define HEAD_SIZE       (32u << 10) /* the thunks */
@@ -126,27 +127,20 @@ int cache_create_jumps(struct jit *j, struct error *err)
     j->thunk = t->thunk;
     j->dropped_seen = t->dropped_count;
     pthread_mutex_unlock(&t->lock);
-    cache_forget_returns(j);
-    return 0;
+    return jumps_create(j, err);
 }
 
 void cache_destroy_jumps(struct jit *j)
 {
     unmap(j->jump, JUMPS_SIZE);
-}
-
-void cache_forget_returns(struct jit *j)
-{
-    struct jit_return *r = (struct jit_return *)&j->v->engine_words[WORD_RING];
-    for (unsigned i = 0; i < 2 * RING_COUNT; i++)
-        r[i] = (struct jit_return){.code = j->thunk.exit_zero};
+    jumps_destroy(j);
 }
 
 void cache_forget(struct jit *j)
 {
     memset(j->jump, 0, JUMPS_SIZE);
     j->v->engine_words[WORD_LINK] = 0;
-    cache_forget_returns(j);
+    jumps_forget_all(j);
     j->forgets++;
 }
 
@@ -165,6 +159,13 @@ static void forget_regions(struct jit *j, u64 regions)
     for (unsigned i = 0; i < JUMP_COUNT; i++)
         if (j->jump[i].code && regions >> region_of(j->vm, j->jump[i].code) & 1)
             j->jump[i] = (struct jit_jump){0};
+    jumps_forget_all(j);
+}
+
+void cache_forget_jump(struct jit *j, u64 rip)
+{
+    *cache_jump(j, rip) = (struct jit_jump){0};
+    jumps_forget(j, rip);
 }
 
 /* [lock] */
@@ -176,9 +177,7 @@ static void forget_dropped(struct jit *j)
     else
         for (u64 i = j->dropped_seen; i < t->dropped_count; i++) {
             const struct dropped *d = &t->dropped[i % DROP_LOG];
-            struct jit_jump *jump = cache_jump(j, d->rip);
-            if (jump->key == d->key)
-                *jump = (struct jit_jump){0};
+            cache_forget_jump(j, d->rip);
         }
     j->dropped_seen = t->dropped_count;
 }
@@ -199,7 +198,6 @@ void cache_take_pending(struct jit *j)
     forget_dropped(j);
     pthread_mutex_unlock(&j->vm->lock);
     j->v->engine_words[WORD_LINK] = 0;
-    cache_forget_returns(j);
 }
 
 struct block *cache_find(const struct jit_vm *t, const u8 *hva, u64 rip, unsigned mode)
@@ -214,6 +212,9 @@ struct block *cache_find(const struct jit_vm *t, const u8 *hva, u64 rip, unsigne
 /* Out of the tables; what is in the block stays, for those who have just found it. */
 static void block_remove(struct jit_vm *t, struct block *b)
 {
+    for (unsigned i = 1; i <= b->landings; i++)
+        if (!b[i].dropped)
+            block_remove(t, &b[i]);
     struct block **at = bucket_of(t, b->hva, b->rip);
     while (*at != b)
         at = &(*at)->next;
@@ -231,7 +232,7 @@ static void block_remove(struct jit_vm *t, struct block *b)
 void cache_drop(struct jit_vm *t, struct block *b)
 {
     block_remove(t, b);
-    t->dropped[t->dropped_count++ % DROP_LOG] = (struct dropped){b->rip, cache_key(b->rip, b->mode)};
+    t->dropped[t->dropped_count++ % DROP_LOG] = (struct dropped){b->rip};
     t->drops++;
 }
 
@@ -341,7 +342,7 @@ static bool region_next(struct jit_vm *t)
 
 static bool region_is_full(const struct jit_vm *t, const struct region *r)
 {
-    return t->region_size - r->used < ROOM_MIN || r->blocks == t->region_blocks ||
+    return t->region_size - r->used < ROOM_MIN || t->region_blocks - r->blocks <= BLOCK_CALLS ||
            t->region_links - r->links < BLOCK_LINKS;
 }
 
@@ -373,6 +374,13 @@ struct block *cache_block(struct jit *j)
     return b;
 }
 
+struct block *cache_landing(struct jit *j, struct block *b)
+{
+    struct block *landing = b + 1 + b->landings++;
+    *landing = (struct block){.link = b->link, .mode = b->mode};
+    return landing;
+}
+
 void cache_commit(struct jit *j, const struct emitter *e)
 {
     struct jit_vm *t = j->vm;
@@ -389,8 +397,11 @@ void cache_insert(struct jit *j, struct block *b, struct code_page *page)
     struct block **bucket = bucket_of(t, b->hva, b->rip);
     r->blocks++;
     r->links += b->links;
-    for (unsigned i = 0; i < b->links; i++)
+    for (unsigned i = 0; i < b->links; i++) {
         b->link[i].unaimed = load_le32(b->link[i].site);
+        if (b->link[i].join)
+            link_join(t, &b->link[i]);
+    }
     b->mapping = mapping_get(t, b->rip & PAGE_MASK, page->hva, b->mode & MODE_USER);
     b->page = page;
     b->next_page = page->blocks;

@@ -71,7 +71,7 @@ struct region {
 /* What was dropped lately, so that vCPUs can forget it one by one. */
 #define DROP_LOG 256
 struct dropped {
-    u64 rip, key;
+    u64 rip;
 };
 
 struct jit_vm {
@@ -105,8 +105,9 @@ struct jit_vm {
 };
 
 /* link.c. [lock] */
-void link_detach(struct link *link); /* its block goes */
-void link_forget(struct link *link); /* its target goes */
+void link_detach(struct link *link);                 /* its block goes */
+void link_forget(struct link *link);                 /* its target goes */
+void link_join(struct jit_vm *t, struct link *link); /* its block is new */
 /* A reference to the number of a mapping, or 0. */
 u32 mapping_get(struct jit_vm *t, u64 lin, const u8 *page, bool user);
 void mapping_put(struct jit_vm *t, u32 index);

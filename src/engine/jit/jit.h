@@ -20,22 +20,23 @@
  *  3. A block lies within one guest page; its key is (host address of its code, RIP, mode). Its mapping is
  * looked up in the exec TLB when it is entered from outside its page. What was found may be used again, as a
  * processor's TLB would, as long as the *context* is the same: asid_tag and code_epoch, or code_epoch alone
- * for global pages (mmu_code_remember). Direct jumps to other pages (v->engine_table), indirect jumps (struct
- * jit_jump) and returns compare it, or are forgotten when it changes. Rights of data are in the TLB that
- * v->engine_words point to.
+ * for global pages (mmu_code_remember). Direct jumps to other pages (v->engine_table) and struct jit_jump
+ * compare it; the tables of indirect jumps and returns (jump.h) belong to one. Rights of data are in the TLB
+ * that v->engine_words point to.
  *  4. A page with blocks has RAM_PAGE_CODE: no TLB has write entries for it, so every write is reported
  * (track.c). A write to bytes that a block was made from (struct code_range) removes the block from the
  * tables and from what jumps to it directly, at once; a vCPU that may have noted it elsewhere is told, and
  * forgets it: the writer's before its next instruction, others before they take an event, and before their
  * next backward or far jump's target begins. (Another CPU must execute a serializing instruction before it
  * may count on new code, SDM vol. 3 8.1.3: those are the interpreter's.)
- *  5. Jumps to RIPs that are not above the source's block poll the stop flag, far and indirect jumps too.
- * Returns to where the ring says do not: a cycle of such returns, forward calls and forward jumps would have
- * to nest deeper than the ring. So a loop cannot miss a kick.
- *
+ *  5. Jumps to RIPs that are not above their own poll the stop flag, far jumps too. Indirect jumps and
+ * returns find nothing in their table while it is set. So a loop cannot miss a kick.
  *  6. Blocks belong to the VM. Code has no vCPU's own address or number in it: what differs is behind gs:.
  * Code memory is used again only after every vCPU has left translated code since the block was removed
  * (cache.h).
+ *  7. Host RSP is the same at every entry of every block; [RSP] and what is below is anyone's scratch. A CALL
+ * is a host call and a RET a host ret, so that the host predicts where it goes; but what decides is the
+ * table.
  */
 #ifndef RING3_ENGINE_JIT_JIT_H
 #define RING3_ENGINE_JIT_JIT_H
@@ -55,7 +56,7 @@ enum jit_word {
     WORD_JUMPS,   /* struct jit_jump[JUMP_COUNT] */
     WORD_ENTRY,   /* where `enter` goes */
     WORD_LINK,    /* struct link that was left through, or 0 */
-    WORD_STEP,    /* not 0: the instruction at RIP is the interpreter's */
+    WORD_STEP,    /* not 0: the instruction at RIP is the interpreter's; STEP_UNDO: jumps_undo comes first */
     WORD_LINEAR,  /* scratch of lowered code: a linear address, a value, saved flags, rAX */
     WORD_VALUE,
     WORD_FLAGS,
@@ -69,9 +70,13 @@ enum jit_word {
     WORD_MODE,  /* what a RIP is xor-ed with to look it up: the mode's part of the key */
     WORD_LIMIT, /* [SREG_COUNT], outside 64-bit mode: the first offset behind the segment; 0 if not plain data
                  */
-    WORD_RING_TOP = WORD_LIMIT + SREG_COUNT,  /* [2]: supervisor's, user's: byte offset of the newest entry */
-    WORD_RING = WORD_RING_TOP + 2,            /* [2][RING_COUNT] struct jit_return */
-    WORD_GROUP = WORD_RING + 2 * 2 * 16,      /* [GROUP_MAX] */
+    WORD_TARGETS =
+        WORD_LIMIT + SREG_COUNT,      /* [2]: supervisor's, user's: where indirect jumps look (jump.h) */
+    WORD_TABLE = WORD_TARGETS + 2,    /* [2]: the struct jump_table that may be filled, or 0 */
+    WORD_TABLE_MODE = WORD_TABLE + 2, /* [2]: its mode */
+    WORD_LOCAL = WORD_TABLE_MODE + 2, /* the supervisor's, if it may have what is not global, or 0 */
+    WORD_STOPPED,                     /* what WORD_TARGETS is while the stop flag is set */
+    WORD_GROUP,                       /* [GROUP_MAX] */
     WORD_VECTOR_OFF = WORD_GROUP + GROUP_MAX, /* 0: the vector registers and MXCSR are the host's */
     WORD_HOST_MXCSR,
     WORD_SSE_USED, /* 1: to be noted in XINUSE */
@@ -84,17 +89,9 @@ enum jit_word {
     WORD_X87_SEG,   /* segment register of the last operand + 1, or 0 */
     WORD_TAG,       /* tlb_tag of that TLB */
     WORD_DIRECT,    /* the address of an entry like the TLB's (FILL_DIRECT) */
-    WORD_RING_MODE, /* [2]: of the returns that are noted: supervisor's, user's */
-    WORD_COUNT = WORD_RING_MODE + 2,
+    WORD_COUNT,
 };
 _Static_assert(WORD_COUNT <= ARRAY_LEN(((struct vcpu *)0)->engine_words), "engine_words");
-
-/* What CALL expects of RET. Offsets wrap by themselves as bytes. An empty entry expects RIP 0 and leaves. */
-#define RING_COUNT 16
-struct jit_return {
-    u64 minus_rip;
-    const u8 *code;
-};
 
 /* What a translation depends on besides its bytes and address. */
 enum jit_mode {
@@ -110,19 +107,18 @@ enum jit_mode {
     MODE_AVX512 = BIT(9),
 };
 /* MODE_SSE: MXCSR & ~MXCSR_FREE is MXCSR_MASKS: flags, DAZ, rounding and FZ may be anything. */
-#define MXCSR_FREE        0xe07fu
-#define MXCSR_MASKS       0x1f80u
-#define X87_NOTED         BIT(16)
-#define AT_WORD(w)        ((u32)offsetof(struct vcpu, engine_words) + 8u * (w))
-#define AT_GPR(r)         ((u32)offsetof(struct vcpu, gpr) + 8u * (r))
-#define AT_RIP            ((u32)offsetof(struct vcpu, rip))
-#define AT_RFLAGS         ((u32)offsetof(struct vcpu, rflags))
-#define AT_ASID           AT_WORD(WORD_TAG)
-#define AT_EXPECT(i)      ((u32)offsetof(struct vcpu, engine_table) + 4u * (i))
-#define AT_STOP           (AT_WORD(WORD_CONTEXT) + 4)
-#define AT_RING_TOP(user) AT_WORD(WORD_RING_TOP + (user))
-#define AT_RING(user)     AT_WORD(WORD_RING + 2 * RING_COUNT * (user))
-#define AT_LIMIT(s)       AT_WORD(WORD_LIMIT + (s))
+#define MXCSR_FREE   0xe07fu
+#define MXCSR_MASKS  0x1f80u
+#define STEP_UNDO    2
+#define X87_NOTED    BIT(16)
+#define AT_WORD(w)   ((u32)offsetof(struct vcpu, engine_words) + 8u * (w))
+#define AT_GPR(r)    ((u32)offsetof(struct vcpu, gpr) + 8u * (r))
+#define AT_RIP       ((u32)offsetof(struct vcpu, rip))
+#define AT_RFLAGS    ((u32)offsetof(struct vcpu, rflags))
+#define AT_ASID      AT_WORD(WORD_TAG)
+#define AT_EXPECT(i) ((u32)offsetof(struct vcpu, engine_table) + 4u * (i))
+#define AT_STOP      (AT_WORD(WORD_CONTEXT) + 4)
+#define AT_LIMIT(s)  AT_WORD(WORD_LIMIT + (s))
 #define AT_SEG_BASE(s)                                                                                       \
     ((u32)(offsetof(struct vcpu, seg) + sizeof(struct segreg) * (s) + offsetof(struct segreg, base)))
 
@@ -158,6 +154,7 @@ struct link {
     bool plain;           /* to the plain translation */
     bool looks_up;        /* far: `miss` leads to `lookup` */
     bool global;          /* far: `word` is WORD_GLOBAL */
+    struct block *join;   /* or NULL: from the start it leads to the host call of that one */
 };
 
 /* Bytes of guest code that a translation depends on: [offset, offset + len) of the block's page. */
@@ -169,9 +166,11 @@ struct code_range {
 struct code_page;
 struct block {
     u64 rip;
-    const u8 *hva;  /* of the first byte of guest code */
-    const u8 *poll; /* entries: with the poll, without */
+    const u8 *hva;     /* of the first byte of guest code */
+    const u8 *checked; /* entries: if T0 is `rip`; with the poll; without */
+    const u8 *poll;
     const u8 *entry;
+    const u8 *call; /* of a landing, where a CALL returns to: its host call; the return address is pushed */
     struct block *next;                 /* in the hash's bucket */
     struct block *next_page, **at_page; /* in the page's */
     struct link *incoming;
@@ -181,25 +180,27 @@ struct block {
     u8 links;
     u16 mode; /* enum jit_mode */
     u8 ranges;
+    u8 landings;  /* that follow in the array, and go with it */
     bool dropped; /* not in the tables any more. Read without the lock */
     struct code_range range[BLOCK_RANGES];
 };
 
-/* What indirect jumps find without help: direct-mapped by RIP. */
-#define JUMP_BITS  12
+/* What indirect jumps find that is not in their table: direct-mapped by RIP. */
+#define JUMP_BITS  13
 #define JUMP_COUNT (1u << JUMP_BITS)
 struct jit_jump {
     u64 key;     /* RIP ^ WORD_MODE */
     u64 context; /* in which it was looked up */
-    const u8 *code;
-    u64 unused;
+    const u8 *code, *checked;
 };
 
 struct jit_thunks {
     /* [1]: the vector registers and the x87 state are in the host again behind it if they were before. */
     const u8 *step[2], *call[2], *fill[2];
-    const u8 *enter, *exit, *exit_t0, *exit_zero, *link, *step_end, *lookup, *call_end, *vectors_load,
+    const u8 *enter, *exit, *exit_t0, *link, *step_end, *call_end, *vectors_load,
         *high_load, *vectors_store, *x87_load, *x87_store;
+    /* T0 has not been found: of a supervisor's table, of a user's, of none; because there is none. */
+    const u8 *missed[3], *stopped, *leave_t0;
 };
 
 /* One vCPU's part; cache.h has what they share. */
@@ -212,6 +213,7 @@ struct jit {
     void *checker; /* engine/lockstep's: what translated code cannot do twice, it leaves to the interpreter */
     struct jit_thunks thunk; /* the VM's */
     struct jit_jump *jump;
+    struct jumps *jumps;
     /* 0: outside translated code and the tables; else vm->epoch as it was when they were last entered. */
     _Atomic(u64) inside;
     /* Something was removed from the tables: this vCPU's notes of it are to be forgotten. */
@@ -239,17 +241,19 @@ bool cache_retry(struct jit *j, const struct emitter *e);
 struct block *cache_find(const struct jit_vm *t, const u8 *hva, u64 rip, unsigned mode);
 /* A block that is not in the tables yet, and its insertion. */
 struct block *cache_block(struct jit *j);
-#define BLOCK_LINKS 24
+#define BLOCK_LINKS 32
+#define BLOCK_CALLS 4 /* that have a landing in the block: a struct block of its own */
+struct block *cache_landing(struct jit *j, struct block *b);
 void cache_insert(struct jit *j, struct block *b, struct code_page *page);
 void cache_drop(struct jit_vm *t, struct block *b);
 /* This vCPU was told: forgets what it has noted of blocks that are gone. */
 void cache_take_pending(struct jit *j);
+/* Indirect jumps to the RIP have to be looked up again. */
+void cache_forget_jump(struct jit *j, u64 rip);
 /* Forgets every block that this vCPU has noted. */
 void cache_forget(struct jit *j);
 /* For the choice of what is evicted. */
 void cache_note_found(const struct jit *j, const struct block *b);
-/* No RET finds what a CALL has noted. */
-void cache_forget_returns(struct jit *j);
 struct jit_jump *cache_jump(const struct jit *j, u64 rip);
 /* RIPs of different modes never give the same key: outside 64-bit mode bits 63:32 are free, in it bits 63:48
  * are copies of bit 47. */

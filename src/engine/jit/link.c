@@ -71,9 +71,9 @@ void link_forget(struct link *link)
     link_detach(link);
 }
 
-static void aim(struct jit_vm *t, struct link *link, struct block *b)
+static void aim_at(struct jit_vm *t, struct link *link, struct block *b, const u8 *code)
 {
-    emit_patch_aim(link->site, t->rx - t->rw, link->poll ? b->poll : b->entry);
+    emit_patch_aim(link->site, t->rx - t->rw, code);
     link->next = b->incoming;
     link->at = &b->incoming;
     b->incoming = link;
@@ -81,6 +81,17 @@ static void aim(struct jit_vm *t, struct link *link, struct block *b)
         link->next->at = &link->next;
     __atomic_store_n(&link->target, b, __ATOMIC_RELEASE);
     t->chained++;
+}
+
+static void aim(struct jit_vm *t, struct link *link, struct block *b)
+{
+    aim_at(t, link, b, link->poll ? b->poll : b->entry);
+}
+
+void link_join(struct jit_vm *t, struct link *link)
+{
+    if (!link->join->dropped)
+        aim_at(t, link, link->join, link->join->call);
 }
 
 /* Where the expectation fails, for good: the target depends on the context. */

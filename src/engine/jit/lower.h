@@ -26,7 +26,6 @@ enum tail_kind {
     TAIL_SHADOW, /* leave; instruction `index` is the next, no interrupt comes before it. Flags: WORD_FLAGS */
     TAIL_POPF,   /* leave; instruction `index` is the next; flags are on the host's stack */
     TAIL_LINK_SITE, /* jump through link[index], whose site is in the tail */
-    TAIL_RETURN,    /* where a RET that is expected goes: jump through link[index] */
     TAIL_TRANSFER,  /* as TAIL_STEP_END; flags as PUSHF stores them are in T1 */
     TAIL_INSN,      /* no code: the decoded instruction, for jit_call */
 };
@@ -75,6 +74,7 @@ struct translation {
     struct block *b;
     struct emitter e;
     unsigned count, links, tails;
+    unsigned at;                     /* the instruction that is being lowered */
     struct insn insn[BLOCK_MAX + 1]; /* the last: scratch */
     u64 rip[BLOCK_MAX + 1];          /* [count]: behind the last */
     u32 live[BLOCK_MAX + 1];         /* arithmetic flags that are needed from this instruction on */
@@ -161,7 +161,7 @@ void lower_read(struct translation *t, unsigned host, unsigned guest);
 void lower_write(struct translation *t, unsigned guest, unsigned host);
 
 /* lower_flow.c: the block's end. */
-void lower_far(struct translation *t, unsigned link);
+void lower_far(struct translation *t, unsigned link, bool call);
 void lower_link(struct translation *t, const struct link *link);
 struct link *link_new(struct translation *t, u64 target);
 void lower_goto(struct translation *t, u64 target);

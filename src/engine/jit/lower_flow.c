@@ -1,5 +1,7 @@
 /* Branches, the stack, and the ends of blocks. Operands as wide as the mode. */
-#include "engine/jit/lower.h"
+#include "engine/jit/cache.h"
+#include "engine/jit/jump.h"
+#include "engine/jit/lower_vector.h"
 #include "mem/mem.h"
 
 void lower_set_rip(struct translation *t, u64 rip)
@@ -35,7 +37,7 @@ struct link *link_new(struct translation *t, u64 target)
         t->links++;
     else
         t->e.overrun = true;
-    *link = (struct link){.rip = target, .poll = target <= t->b->rip, .from = t->b};
+    *link = (struct link){.rip = target, .poll = target <= t->rip[t->at], .from = t->b};
     return link;
 }
 
@@ -51,9 +53,12 @@ void lower_link(struct translation *t, const struct link *link)
     emit_jump_to(&t->e, 0xe9, t->j->thunk.link);
 }
 
+/* lea rsp, [rsp + 8]: before a host call, whose return address only the host's prediction is to use. */
+#define MAKE_ROOM "\x48\x8d\x64\x24\x08"
+
 /* Is the context (and no stop wanted) the one in which the target's page was found to be where it is
  * expected? Without touching the flags. Until the link is aimed no context is. */
-void lower_far(struct translation *t, unsigned n)
+void lower_far(struct translation *t, unsigned n, bool call)
 {
     struct emitter *e = &t->e;
     struct link *link = &t->link[n];
@@ -67,8 +72,10 @@ void lower_far(struct translation *t, unsigned n)
     EMIT(e, "\x4a\x8d\x0c\x11\xe3\x05"); /* lea rcx, [rcx + r10]; jrcxz +5 */
     tail_add(t, emit_branch(e, 0xe9), TAIL_MISS, n, false);
     EMIT(e, "\x4c\x89\xd9"); /* mov rcx, r11 */
+    if (call)
+        EMIT(e, MAKE_ROOM);
     emit_pad_for_patch(e, 1);
-    link->site = emit_branch(e, 0xe9);
+    link->site = emit_branch(e, call ? 0xe8 : 0xe9);
 }
 
 static void jump_if(struct translation *t, unsigned opcode, u64 target)
@@ -84,67 +91,65 @@ void lower_goto(struct translation *t, u64 target)
     if (is_near(t, target))
         jump_if(t, 0xe9, target);
     else
-        lower_far(t, link_index(t, link_new(t, target)));
+        lower_far(t, link_index(t, link_new(t, target)), false);
     t->ended = true;
 }
 
-/* Notes in the ring where the call is expected to return to. Within the page: there the jump needs no check.
+/* To the address in T0. */
+static void lower_indirect(struct translation *t, unsigned i, enum lookup_kind kind)
+{
+    /* The branch's own: for a target that is no address. */
+    if (!t->code32)
+        lower_set_rip(t, t->rip[i]);
+    lookup_go(&t->e, t->b->mode & MODE_USER, kind);
+}
+
+static const u8 *hva_of(const struct translation *t, u64 rip)
+{
+    return t->b->hva + (rip - t->b->rip);
+}
+
+/*
+ * Call `i` has pushed its return address and moved the stack pointer. If another block has its host call, it
+ * goes on there: the host expects returns behind that one, so there should be no second. If that block is
+ * dropped, it goes on behind this.
  */
-static void expect_return(struct translation *t, u64 rip)
+static bool lower_joined_call(struct translation *t, unsigned i)
 {
-    struct emitter *e = &t->e;
-    bool user = t->b->mode & MODE_USER;
-    if (!is_near(t, rip))
-        return;
-    EMIT(e, "\x65\x44\x0f\xb6\x1c\x25"); /* movzx r11d, byte gs:[top] */
-    emit_u32(e, AT_RING_TOP(user));
-    EMIT(e, "\x45\x8d\x5b\x10\x45\x0f\xb6\xdb"); /* lea r11d, [r11 + 16]; movzx r11d, r11b */
-    emit_gs(e, 0x88, T1, AT_RING_TOP(user), false);
-    emit_mov_imm(e, T0, 0 - rip);
-    emit_gs_based(e, 0x89, T0, T1, AT_RING(user), true);
-    EMIT(e, "\x4c\x8d\x15"); /* lea r10, [rip + disp32] */
-    u8 *site = e->p;
-    emit_u32(e, 0);
-    tail_add(t, site, TAIL_RETURN, link_index(t, link_new(t, rip)), false);
-    emit_gs_based(e, 0x89, T0, T1, AT_RING(user) + 8, true);
+    u64 rip = t->rip[i + 1];
+    struct block *b = NULL;
+    if (is_near(t, rip))
+        b = cache_find(t->j->vm, hva_of(t, rip), rip, t->b->mode & ~(unsigned)MODE_PLAIN);
+    if (!b || !b->call)
+        return false;
+    struct link *link = link_new(t, rip);
+    link->join = b;
+    emit_pad_for_patch(&t->e, 1);
+    link->site = emit_branch(&t->e, 0xe9);
+    return true;
 }
 
-/* T0: the address returned to, not popped yet. Goes on behind if it is not the one expected. */
-static void return_as_expected(struct translation *t, s32 pop)
+/* Is where call `i` returns to in the block too? Then this is where its host call begins. */
+static struct block *lower_landing(struct translation *t, unsigned i)
 {
-    struct emitter *e = &t->e;
-    bool user = t->b->mode & MODE_USER;
-    emit_gs_store(e, RCX, AT_WORD(WORD_T1));
-    EMIT(e, "\x65\x44\x0f\xb6\x1c\x25"); /* movzx r11d, byte gs:[top] */
-    emit_u32(e, AT_RING_TOP(user));
-    emit_gs_based(e, 0x8b, RCX, T1, AT_RING(user), true);
-    EMIT(e, "\x4a\x8d\x0c\x11\xe3"); /* lea rcx, [rcx + r10]; jrcxz */
-    u8 *hit = e->p;
-    emit_u8(e, 0);
-    emit_gs_load(e, RCX, AT_WORD(WORD_T1));
-    u8 *unexpected = emit_branch(e, 0xe9);
-    if (!e->overrun)
-        *hit = (u8)(e->p - (hit + 1));
-    emit_gs_load(e, RCX, AT_WORD(WORD_T1));
-    EMIT(e, "\x45\x8d\x53\xf0"); /* lea r10d, [r11 - 16] */
-    emit_gs(e, 0x88, T0, AT_RING_TOP(user), false);
-    emit_lea(e, HOST_SP, HOST_SP, HOST_NONE, 0, pop, !t->code32);
-    emit_gs_based(e, 0xff, 4, T1, AT_RING(user) + 8, false);
-    if (!e->overrun)
-        emit_aim(unexpected, e->to_exec, emit_here(e));
+    u64 rip = t->rip[i + 1];
+    if (i + 1 == t->count || t->b->landings == BLOCK_CALLS || !is_near(t, rip))
+        return NULL;
+    struct block *b = cache_landing(t->j, t->b);
+    b->rip = rip;
+    b->hva = hva_of(t, rip);
+    b->call = emit_here(&t->e);
+    return b;
 }
 
-/* To the address in T0. What the branch does besides has been done, or follows the lookup. */
-static void lookup(struct translation *t, unsigned i)
+/* Behind the host's call: nothing is known but that T0 is the address that was returned to. */
+static void lower_landed(struct translation *t, unsigned i, struct block *b)
 {
-    emit_mov_imm(&t->e, T1, t->rip[i]);
-    emit_jump_to(&t->e, 0xe8, t->j->thunk.lookup);
-}
-
-static void jump_t1(struct translation *t)
-{
-    EMIT(&t->e, "\x41\xff\xe3");
-    t->ended = true;
+    b->checked = emit_here(&t->e);
+    lookup_check(t->j, &t->e, b->rip, t->b->mode & MODE_USER, t->live[i + 1]);
+    b->entry = emit_here(&t->e);
+    groups_forget(t);
+    t->vectors = t->high = t->x87 = false;
 }
 
 /* Bytes of a stack slot and of a branch target. */
@@ -272,30 +277,48 @@ static bool is_plain_branch(const struct translation *t, unsigned i)
 
 bool lower_call(struct translation *t, unsigned i)
 {
+    u64 target = direct_target(t, i);
     if (!is_plain_branch(t, i))
         return false;
     push_return_address(t, i);
     move_sp(t, -(s32)native_size(t));
-    expect_return(t, t->rip[i + 1]);
-    lower_goto(t, direct_target(t, i));
+    struct block *landing = lower_joined_call(t, i) ? NULL : lower_landing(t, i);
+    if (!landing) {
+        lower_goto(t, target);
+        return true;
+    }
+    if (is_near(t, target)) {
+        EMIT(&t->e, MAKE_ROOM);
+        jump_if(t, 0xe8, target);
+    } else {
+        lower_far(t, link_index(t, link_new(t, target)), true);
+    }
+    lower_landed(t, i, landing);
     return true;
 }
 
 bool lower_call_ind(struct translation *t, unsigned i)
 {
+    const struct opnd *o = &t->insn[i].opnd[0];
+    bool keep = o->kind == OPND_MEM || o->reg == RSP;
     if (!operand_is_simple(t, i))
         return false;
-    /* The lookup comes first: it is what may find the target to be no address. */
-    load_operand(t, i, TAIL_STEP_END);
-    lookup(t, i);
-    emit_gs_store(&t->e, T1, AT_WORD(WORD_VALUE));
-    emit_gs_store(&t->e, T0, AT_WORD(WORD_T4));
+    if (keep) {
+        load_operand(t, i, TAIL_STEP_END);
+        emit_gs_store(&t->e, T0, AT_WORD(WORD_VALUE));
+    }
     push_return_address(t, i);
     move_sp(t, -(s32)native_size(t));
-    expect_return(t, t->rip[i + 1]);
-    emit_gs_load(&t->e, T1, AT_WORD(WORD_VALUE));
-    emit_gs_load(&t->e, T0, AT_WORD(WORD_T4));
-    jump_t1(t);
+    if (keep)
+        emit_gs_load(&t->e, T0, AT_WORD(WORD_VALUE));
+    else
+        load_operand(t, i, TAIL_STEP_END);
+    struct block *landing = lower_joined_call(t, i) ? NULL : lower_landing(t, i);
+    lower_indirect(t, i, landing ? LOOKUP_CALL : LOOKUP_JUMP);
+    if (landing)
+        lower_landed(t, i, landing);
+    else
+        t->ended = true;
     return true;
 }
 
@@ -312,8 +335,8 @@ bool lower_jmp_ind(struct translation *t, unsigned i)
     if (!operand_is_simple(t, i))
         return false;
     load_operand(t, i, TAIL_STEP_END);
-    lookup(t, i);
-    jump_t1(t);
+    lower_indirect(t, i, LOOKUP_JUMP);
+    t->ended = true;
     return true;
 }
 
@@ -332,9 +355,8 @@ bool lower_ret(struct translation *t, unsigned i)
         return false;
     via_t1(t, 0x8b, T0, stack_access(t, i, false, TAIL_STEP_END));
     s32 pop = (s32)native_size(t) + (insn->nopnds ? (s32)(insn->imm & 0xffff) : 0);
-    return_as_expected(t, pop);
-    lookup(t, i);
     move_sp(t, pop);
-    jump_t1(t);
+    lower_indirect(t, i, LOOKUP_RETURN);
+    t->ended = true;
     return true;
 }

@@ -1,4 +1,5 @@
 /* Guest memory: addresses, the soft TLB's inline check, and the tails of accesses that miss. */
+#include "engine/jit/jump.h"
 #include "engine/jit/lower_system.h"
 #include "engine/jit/lower_vector.h"
 
@@ -416,8 +417,7 @@ static void tail_miss(struct translation *t, struct link *link)
     link->miss = emit_branch(e, 0xe9);
     link->lookup = emit_here(e);
     emit_mov_imm(e, T0, link->rip);
-    emit_jump_to(e, 0xe8, t->j->thunk.lookup);
-    EMIT(e, "\x41\xff\xe3"); /* jmp r11 */
+    lookup_go(e, t->b->mode & MODE_USER, LOOKUP_JUMP);
     if (!e->overrun) {
         emit_aim(link->miss, e->to_exec, emit_here(e));
         emit_aim(link->site, e->to_exec, emit_here(e));
@@ -465,7 +465,7 @@ static void tail_emit(struct translation *t, const struct tail *tail)
         lower_link(t, link);
         break;
     case TAIL_FAR:
-        lower_far(t, tail->index);
+        lower_far(t, tail->index, false);
         break;
     case TAIL_MISS:
         tail_miss(t, link);
@@ -493,7 +493,6 @@ static void tail_emit(struct translation *t, const struct tail *tail)
         emit_bytes(e, &t->insn[tail->index], sizeof t->insn[0]);
         break;
     case TAIL_LINK_SITE:
-    case TAIL_RETURN:
         emit_pad_for_patch(e, 1);
         link->site = emit_branch(e, 0xe9);
         if (!e->overrun)

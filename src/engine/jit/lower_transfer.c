@@ -4,6 +4,7 @@
  * interpreter's: TF or AC in the new flags, a pending interrupt, an RCX that is no address, EFER.SCE = 0. RF
  * and TF are 0 in translated code.
  */
+#include "engine/jit/jump.h"
 #include "engine/jit/lower_system.h"
 
 #define ATTR_FLAT  (SEG_P | SEG_S | SEG_WRITABLE | SEG_ACCESSED | SEG_G)
@@ -74,11 +75,9 @@ static void set_arithmetic_flags(struct emitter *e)
 }
 
 /* On to T0, which is canonical. */
-static void go_to(struct translation *t, unsigned i)
+static void go_to(struct translation *t, unsigned mode)
 {
-    emit_mov_imm(&t->e, T1, t->rip[i]);
-    emit_jump_to(&t->e, 0xe8, t->j->thunk.lookup);
-    EMIT(&t->e, "\x41\xff\xe3"); /* jmp r11 */
+    lookup_go(&t->e, mode & MODE_USER, LOOKUP_JUMP);
     t->ended = true;
 }
 
@@ -89,14 +88,14 @@ static void slow_if(struct translation *t, unsigned i, unsigned jcc)
 
 enum { JZ = 0x0f84, JNZ = 0x0f85, JA = 0x0f87 };
 
-/* T1 = the flags; what both instructions need: EFER.SCE, returns noted in the mode that follows, nothing to
- * be noted of the x87 state (that would take the old CS). */
+/* T1 = the flags; what both instructions need: EFER.SCE, a table of jumps for the mode that follows, nothing
+ * to be noted of the x87 state (that would take the old CS). */
 static void check_state(struct translation *t, unsigned i, unsigned mode)
 {
     EMIT(&t->e, "\x9c\x41\x5b"); /* pushfq; pop r11 */
     lower_gs_imm(t, GS_TEST, AT(efer), EFER_SCE);
     slow_if(t, i, JZ);
-    lower_gs_imm(t, GS_CMP, AT_WORD(WORD_RING_MODE + !!(mode & MODE_USER)), mode);
+    lower_gs_imm(t, GS_CMP, AT_WORD(WORD_TABLE_MODE + !!(mode & MODE_USER)), mode);
     slow_if(t, i, JNZ);
     lower_gs_imm(t, GS_CMP, AT_WORD(WORD_X87_USED), 0);
     slow_if(t, i, JNZ);
@@ -147,7 +146,7 @@ bool lower_syscall(struct translation *t, unsigned i)
     set_arithmetic_flags(e);
     emit_mov_imm(e, RCX, t->rip[i + 1]);
     emit_gs_load(e, T0, AT(msr.lstar));
-    go_to(t, i);
+    go_to(t, mode);
     return true;
 }
 
@@ -193,6 +192,6 @@ bool lower_sysret(struct translation *t, unsigned i)
     set_level(t, mode, 3, MMU_USER);
     set_arithmetic_flags(e);
     EMIT(e, "\x49\x89\xca"); /* mov r10, rcx */
-    go_to(t, i);
+    go_to(t, mode);
     return true;
 }

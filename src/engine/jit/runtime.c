@@ -4,6 +4,7 @@
 #include "cpu/xstate.h"
 #include "engine/interp/dispatch.h"
 #include "engine/jit/cache.h"
+#include "engine/jit/jump.h"
 
 #define INTERPRETED_AT_ONCE 20000 /* instructions of other modes */
 #define INTERPRETED_STARVED 200   /* while there is no room for translations */
@@ -61,8 +62,6 @@ static void update_context(struct jit *j)
     if (epoch < (*word >> 12)) { /* around: what has old numbers must go */
         cache_forget(j);
         memset(v->engine_table, 0, sizeof v->engine_table);
-    } else {
-        cache_forget_returns(j);
     }
     *word = context;
     *(u32 *)&v->engine_words[WORD_GLOBAL] = CONTEXT_GLOBAL | epoch << 12;
@@ -117,15 +116,11 @@ void jit_update_words(struct vcpu *v)
         return;
     j->mode = (u16)((v->code64 ? 0 : update_segments(v)) | (v->cpl == 3 ? MODE_USER : 0) | vector_mode(v) |
                     x87_mode(v));
-    /* What a CALL has noted is code of its mode. */
-    u64 *ring_mode = &v->engine_words[WORD_RING_MODE + !!(j->mode & MODE_USER)];
-    if (unlikely(*ring_mode != j->mode))
-        cache_forget_returns(j);
-    *ring_mode = j->mode;
     v->engine_words[WORD_MODE] = cache_key(0, j->mode);
     v->engine_words[WORD_TLB] = (u64)(uintptr_t)&v->tlb[v->mmu_index];
     v->engine_words[WORD_TAG] = v->tlb_tag[v->mmu_index];
     update_context(j);
+    jumps_select(j);
 }
 
 static u32 attention(const struct vcpu *v)
@@ -142,6 +137,7 @@ void jit_stop(struct vcpu *v)
 {
     __atomic_store_n(stop_half(v, WORD_CONTEXT), 1, __ATOMIC_SEQ_CST);
     __atomic_store_n(stop_half(v, WORD_GLOBAL), 1, __ATOMIC_SEQ_CST);
+    jumps_stop(v);
 }
 
 static void stop_clear(struct vcpu *v)
@@ -264,9 +260,11 @@ static void note_found(struct jit *j, struct block *b)
     u32 context = (u32)v->engine_words[global ? WORD_GLOBAL : WORD_CONTEXT];
     if (b->mapping)
         v->engine_table[b->mapping] = (s32)(0u - context);
-    if (!(b->mode & MODE_PLAIN))
-        *cache_jump(j, b->rip) =
-            (struct jit_jump){.key = cache_key(b->rip, b->mode), .context = context, .code = b->entry};
+    if (!(b->mode & MODE_PLAIN)) {
+        *cache_jump(j, b->rip) = (struct jit_jump){
+            .key = cache_key(b->rip, b->mode), .context = context, .code = b->entry, .checked = b->checked};
+        jumps_note(j, b, global);
+    }
     link_aim(j, b, global);
 }
 
@@ -298,6 +296,8 @@ static void enter(struct jit *j, struct block *b, const u8 *entry)
     j->entered++;
     ((void (*)(void))(uintptr_t)j->thunk.enter)();
     note_vectors(j->v);
+    if (unlikely(j->v->engine_words[WORD_STEP] == STEP_UNDO))
+        jumps_undo(j->v);
 }
 
 static bool step(struct jit *j)

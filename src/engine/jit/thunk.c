@@ -1,6 +1,6 @@
-/* The code that every translation shares: into and out of translated code, the interpreter's step, the
- * lookup. */
+/* The code that every translation shares: into and out of translated code, the interpreter's step. */
 #include "engine/interp/stub.h"
+#include "engine/jit/jump.h"
 #include "engine/jit/lower_vector.h"
 
 const u8 jit_host_of[16] = {
@@ -73,8 +73,6 @@ static void emit_exits(struct jit *j, struct emitter *e)
     j->thunk.link = emit_here(e); /* T0: the link */
     emit_gs_store(e, T0, AT_WORD(WORD_LINK));
     u8 *over = emit_branch(e, 0xe9);
-    j->thunk.exit_zero = emit_here(e); /* the empty entry's */
-    emit_mov_imm(e, T0, 0);
     j->thunk.exit_t0 = emit_here(e); /* T0: the RIP to go on at */
     emit_gs_store(e, T0, AT_RIP);
     emit_aim(over, e->to_exec, emit_here(e));
@@ -173,70 +171,7 @@ static void emit_call_end(struct jit *j, struct emitter *e, const u8 *leave)
     emit_jump_to(e, 0x0f84, leave);
     emit_reload(e);
     emit_gs_load(e, T0, AT_RIP);
-    EMIT(e, "\x4d\x89\xd3"); /* mov r11, r10: what is no address faults at the target */
-    emit_jump_to(e, 0xe8, j->thunk.lookup);
-    EMIT(e, "\x41\xff\xe3"); /* jmp r11 */
-}
-
-static void emit_lookup_end(struct emitter *e)
-{
-    emit_gs_load(e, RAX, AT_WORD(WORD_T3));
-    EMIT(e, "\x04\x7f\x9e"); /* add al, 7fh; sahf */
-    emit_gs_load(e, RAX, AT_WORD(WORD_T0));
-    emit_gs_load(e, RCX, AT_WORD(WORD_T1));
-    emit_gs_load(e, RDX, AT_WORD(WORD_T2));
-}
-
-_Static_assert(sizeof(struct jit_jump) == 32, "index arithmetic");
-
-/*
- * Called; T0: a RIP, T1: the branch's own. Returns with T1: where to go on, all else as it was. A RIP that is
- * not canonical is the interpreter's: the branch has not done anything yet.
- */
-static void emit_lookup(struct jit *j, struct emitter *e)
-{
-    u8 *miss[2];
-    j->thunk.lookup = emit_here(e);
-    emit_gs_store(e, RAX, AT_WORD(WORD_T0));
-    emit_gs_store(e, RCX, AT_WORD(WORD_T1));
-    emit_gs_store(e, RDX, AT_WORD(WORD_T2));
-    EMIT(e, "\x9f\x0f\x90\xc0"); /* lahf; seto al */
-    emit_gs_store(e, RAX, AT_WORD(WORD_T3));
-    emit_gs_store(e, T1, AT_WORD(WORD_T4));
-    EMIT(e, "\x4c\x89\xd2\x48\xc1\xea"); /* mov rdx, r10; shr rdx, JUMP_BITS */
-    emit_u8(e, JUMP_BITS);
-    EMIT(e, "\x4c\x31\xd2\x81\xe2"); /* xor rdx, r10; and edx, imm32 */
-    emit_u32(e, JUMP_COUNT - 1);
-    EMIT(e, "\xc1\xe2\x05"); /* shl edx, 5 */
-    emit_gs(e, 0x03, RDX, AT_WORD(WORD_JUMPS), true);
-    emit_rr(e, 0x8b, RCX, T0);
-    emit_gs(e, 0x33, RCX, AT_WORD(WORD_MODE), true);
-    emit_rm8(e, 0x3b, RCX, RDX, offsetof(struct jit_jump, key));
-    miss[0] = emit_branch(e, 0x0f85);
-    emit_rm8(e, 0x8b, T1, RDX, offsetof(struct jit_jump, code));
-    emit_rm8(e, 0x8b, RCX, RDX, offsetof(struct jit_jump, context));
-    emit_gs(e, 0x3b, RCX, AT_WORD(WORD_CONTEXT), true);
-    u8 *same = emit_branch(e, 0x0f84);
-    emit_gs(e, 0x3b, RCX, AT_WORD(WORD_GLOBAL), true);
-    miss[1] = emit_branch(e, 0x0f85);
-    emit_aim(same, e->to_exec, emit_here(e));
-    emit_lookup_end(e);
-    EMIT(e, "\xc3");
-    for (unsigned i = 0; i < 2; i++)
-        emit_aim(miss[i], e->to_exec, emit_here(e));
-    EMIT(e, "\x4c\x89\xd0\x48\xc1\xf8\x2f\x48\xff\xc0\x48\x83\xf8\x01"); /* mov rax, r10; sar rax, 47; inc;
-                                                                            cmp 1 */
-    u8 *bad = emit_branch(e, 0x0f87);
-    emit_lookup_end(e);
-    emit_mov_imm(e, T1, (u64)(uintptr_t)j->thunk.exit_t0);
-    EMIT(e, "\xc3");
-    emit_aim(bad, e->to_exec, emit_here(e));
-    emit_lookup_end(e);
-    emit_gs_load(e, T1, AT_WORD(WORD_T4));
-    emit_gs_store(e, T1, AT_RIP);
-    emit_gs_store_imm(e, AT_WORD(WORD_STEP), 1);
-    EMIT(e, "\x48\x8d\x64\x24\x08"); /* lea rsp, [rsp + 8] */
-    emit_jump_to(e, 0xe9, j->thunk.exit);
+    emit_jump_to(e, 0xe9, j->thunk.missed[2]); /* what is no address faults at the target */
 }
 
 void thunks_emit(struct jit *j, struct emitter *e)
@@ -251,6 +186,6 @@ void thunks_emit(struct jit *j, struct emitter *e)
         emit_fill(j, e, reload);
     }
     emit_step_end(j, e, leave);
-    emit_lookup(j, e);
+    lookup_emit(j, e);
     emit_call_end(j, e, leave);
 }

@@ -11,6 +11,9 @@ $(OUT)/tests/oracle: $(ORACLE_OBJS) $(LIB)
 
 # The same sequences every time, about 20 s. Offline: build/tests/oracle --count 10000000 --seed N
 ORACLE_COUNT := 600000
-.PHONY: test-oracle
+.PHONY: test-oracle test-oracle-jit
 test-oracle: $(OUT)/tests/oracle
-	@$(OUT)/tests/oracle --seed 1000000 --count $(ORACLE_COUNT)
+	@$(OUT)/tests/oracle --engine interp --seed 1000000 --count $(ORACLE_COUNT)
+
+test-oracle-jit: $(OUT)/tests/oracle
+	@$(OUT)/tests/oracle --engine jit --seed 2000000 --count $(ORACLE_COUNT)

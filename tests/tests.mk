@@ -1,7 +1,7 @@
 # The test levels. Each runner prints TAP or "N passed, N failed"; tools/tally adds them up.
 
 # In the order of `make test`: quick ones first.
-TEST_LEVELS := unit cli block fuzz guest oracle vnc firmware system disks virtio bench
+TEST_LEVELS := unit cli block fuzz guest oracle oracle-jit vnc firmware system disks virtio bench jit stress
 
 # Libraries that only one unit test needs: LIBS_TEST_<name>.
 LIBS_TEST_decode := -lZydis

@@ -18,7 +18,8 @@ def boot_tools(options, directory, cpus, more=()):
                    check=True, stdout=subprocess.DEVNULL)
     subprocess.run(["tar", "-C", options.programs, "-cf", programs, "."], check=True)
     kernel, initrd = (os.path.join(options.guest, n) for n in ("vmlinuz", "initrd"))
-    append = "root=LABEL=root init=/sbin/guest-init console=ttyS0 quiet"
+    # on a busy host a vCPU may not run for seconds
+    append = "root=LABEL=root init=/sbin/guest-init console=ttyS0 quiet watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=120"
     if options.qemu:
         command = ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max,la57=off", "-m", options.memory, "-smp", str(cpus),
                    "-display", "none", "-serial", "stdio", "-monitor", "none", "-nic", "none", "-kernel", kernel, "-initrd", initrd,

@@ -200,6 +200,34 @@ static void test_evex(void)
     CHECK_EQ(v->cr2, 0x400000);
 }
 
+/* Operands across a page's end: read in a copy, not by the interpreter; flags live over them. */
+GUEST(across, 64,
+      "nop; mov $0x20ffb, %esi; mov $200, %ecx; fninit; movabs $0x3ff0000000000000, %rax; mov %rax, (%rsi)\n"
+      "1: stc; movups (%rsi), %xmm1; fldl (%rsi); adc $0, %ebx; stc; addpd %xmm1, %xmm2; fiaddl -2(%rsi); "
+      "pshufd $1, 5(%rsi,%rdx), %xmm3\n"
+      ".byte 0x90; adc $0, %edi; fstpl 64(%rsi); movd %mm1, %r8d; emms; cvtsd2si (%rsi), %r9; ucomisd "
+      "(%rsi), %xmm1\n"
+      "setc %dl; movzbl %dl, %edx; xor %edx, %edx; movss 3(%rsi), %xmm4; movq -4(%rsi), %mm2; emms; dec "
+      "%ecx; jnz 1b\n"
+      "mov $0x3ffffc, %esi; inc %edx; movss (%rsi), %xmm5; movups (%rsi), %xmm6; hlt");
+GUEST(across32, 32,
+      "nop; mov $0x20ffb, %esi; mov $200, %ecx; 1: add $1, %eax; movups (%esi), %xmm1; fildll (%esi); "
+      "fistpll 64(%esi)\n"
+      "dec %ecx; jnz 1b; mov $0xfffffffc, %esi; movss (%esi), %xmm2; movq (%esi), %xmm3; hlt");
+static void test_across(void)
+{
+    struct vcpu *v = guests[JIT]->cpu[0];
+    u64 before = v->instructions;
+    CHECK_EQ(BOTH(64, across), 14);
+    CHECK_EQ(v->cr2, 0x400000);
+    CHECK_EQ(v->gpr[RBX], 200);
+    CHECK_EQ(v->gpr[RDI], 200);
+    CHECK(stepped_since(before) < 3 * (2 * 200 + 40));
+    before = v->instructions;
+    BOTH(32, across32);
+    CHECK(stepped_since(before) < 3 * 40);
+}
+
 int main(void)
 {
     for (unsigned i = 0; i < ENGINES; i++) {
@@ -213,6 +241,7 @@ int main(void)
     TAP_RUN(test_enables);
     TAP_RUN(test_mixed);
     TAP_RUN(test_evex);
+    TAP_RUN(test_across);
     for (unsigned i = 0; i < ENGINES; i++) {
         engine = engines[i];
         guest_destroy(guests[i]);

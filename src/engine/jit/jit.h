@@ -85,10 +85,11 @@ enum jit_word {
     WORD_X87_OFF,  /* 0: the x87 state is the host's */
     WORD_HOST_FCW,
     WORD_X87_USED,
-    WORD_X87_NOTE,  /* FOP of the last x87 instruction | X87_NOTED, or 0: none since the last look */
-    WORD_X87_SEG,   /* segment register of the last operand + 1, or 0 */
-    WORD_TAG,       /* tlb_tag of that TLB */
-    WORD_DIRECT,    /* the address of an entry like the TLB's (FILL_DIRECT) */
+    WORD_BOUNCE,   /* address of room for an operand */
+    WORD_X87_NOTE, /* FOP of the last x87 instruction | X87_NOTED, or 0: none since the last look */
+    WORD_X87_SEG,  /* segment register of the last operand + 1, or 0 */
+    WORD_TAG,      /* tlb_tag of that TLB */
+    WORD_DIRECT,   /* the address of an entry like the TLB's (FILL_DIRECT) */
     WORD_COUNT,
 };
 _Static_assert(WORD_COUNT <= ARRAY_LEN(((struct vcpu *)0)->engine_words), "engine_words");
@@ -197,8 +198,8 @@ struct jit_jump {
 struct jit_thunks {
     /* [1]: the vector registers and the x87 state are in the host again behind it if they were before. */
     const u8 *step[2], *call[2], *fill[2];
-    const u8 *enter, *exit, *exit_t0, *link, *step_end, *call_end, *vectors_load,
-        *high_load, *vectors_store, *x87_load, *x87_store;
+    const u8 *enter, *exit, *exit_t0, *link, *step_end, *call_end, *vectors_load, *high_load, *vectors_store,
+        *x87_load, *x87_store;
     /* T0 has not been found: of a supervisor's table, of a user's, of none; because there is none. */
     const u8 *missed[3], *stopped, *leave_t0;
 };
@@ -294,10 +295,12 @@ struct block *block_translate(struct jit *j, const u8 *hva, unsigned mode);
 #define STEP_WHAT(id, count, len) ((u32)(id) << 20 | (u32)(count) << 12 | (u32)(len))
 _Static_assert(INSN_COUNT <= 4096, "STEP_WHAT");
 bool jit_step(struct vcpu *v, u32 what);
-/* The TLB has missed `lin` for an access. FILL_NONE: it cannot have it. FILL_DIRECT: this once the access may
- * use the entry at WORD_DIRECT as if it were the TLB's. */
+/* The TLB has missed `lin` for an access. FILL_NONE: it cannot have it. FILL_DIRECT: this once the write may
+ * use the entry at WORD_DIRECT as if it were the TLB's. FILL_BOUNCE: the read, which crosses a page's end and
+ * has FILL_SPLIT in `how`, is done: at WORD_BOUNCE. */
+#define FILL_SPLIT                   BIT(9)
 #define FILL_HOW(size, write, align) ((u32)(size) | (u32)(write) << 8 | (u32)(align) << 16)
-enum fill { FILL_NONE, FILL_DONE, FILL_DIRECT };
+enum fill { FILL_NONE, FILL_DONE, FILL_DIRECT, FILL_BOUNCE };
 enum fill jit_fill(struct vcpu *v, u64 lin, u32 how);
 /* As jit_step; the code to go on at, or NULL: leave. */
 const u8 *jit_step_end(struct vcpu *v, u32 what);

@@ -36,6 +36,7 @@ struct tail {
     struct address address;
     u8 size, align;
     bool write;
+    bool split; /* a read that may be done across pages, in a copy */
     u8 kind;
     u8 index;
     bool flags_saved;      /* in WORD_FLAGS, */
@@ -152,6 +153,9 @@ void groups_forget(struct translation *t);
 void tails_resume(struct translation *t, unsigned first, unsigned i);
 void tail_add(struct translation *t, u8 *site, enum tail_kind kind, unsigned index, bool flags_saved);
 void tails_emit(struct translation *t);
+/* Of the tails from `first` on, those of TLB misses of instruction `i`: if it only reads memory and is what
+ * lower_operand_t1 emits, no more, it is done across pages too. */
+void tails_split(struct translation *t, unsigned first, unsigned i);
 
 void lower_set_rip(struct translation *t, u64 rip);
 void lower_flags_save(struct translation *t);

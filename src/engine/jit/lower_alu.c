@@ -92,6 +92,15 @@ bool lower_aligned(struct translation *t, unsigned i, unsigned align)
     return true;
 }
 
+void lower_operand_t1(struct translation *t, unsigned i)
+{
+    struct temps x = {0};
+    struct recode r = {0};
+    choose_registers(&t->insn[i], &r, &x);
+    r.mem = T1;
+    emit_recode(&t->e, &t->insn[i], &r);
+}
+
 bool lower_same(struct translation *t, unsigned i)
 {
     const struct opnd *m = insn_mem_opnd(&t->insn[i]);

@@ -7,6 +7,8 @@
 /* Any operands in any registers, memory checked by its access: nearly everything. */
 bool lower_same(struct translation *t, unsigned i);
 bool lower_aligned(struct translation *t, unsigned i, unsigned align); /* memory that must be aligned */
+/* Only the instruction itself, its memory operand at T1. Without general registers. */
+void lower_operand_t1(struct translation *t, unsigned i);
 bool lower_bit_test(struct translation *t, unsigned i);
 bool lower_cmpxchg(struct translation *t, unsigned i);
 bool lower_cmpxchg_pair(struct translation *t, unsigned i);

@@ -1,6 +1,7 @@
 /* Guest memory: addresses, the soft TLB's inline check, and the tails of accesses that miss. */
 #include "engine/jit/jump.h"
 #include "engine/jit/lower_system.h"
+#include "engine/jit/lower_alu.h"
 #include "engine/jit/lower_vector.h"
 
 struct address address_of(const struct translation *t, unsigned i)
@@ -425,6 +426,31 @@ static void tail_miss(struct translation *t, struct link *link)
     lower_link(t, link);
 }
 
+/* FILL_BOUNCE if above, FILL_NONE if below. The instruction keeps the flags. */
+static void tail_split(struct translation *t, const struct tail *tail)
+{
+    struct emitter *e = &t->e;
+    u8 *over = emit_branch(e, 0x0f82);
+    emit_gs_load(e, T1, AT_WORD(WORD_BOUNCE));
+    lower_operand_t1(t, tail->index);
+    if (tail->parked && !tail->resume_parked)
+        flags_unpark(t, true);
+    emit_jump_to(e, 0xe9, tail->resume);
+    if (!e->overrun)
+        emit_aim(over, e->to_exec, emit_here(e));
+}
+
+void tails_split(struct translation *t, unsigned first, unsigned i)
+{
+    const struct insn *insn = &t->insn[i];
+    const struct opnd *m = insn_mem_opnd(insn);
+    bool can = m && m->access == ACCESS_R && is_flagless(t, i);
+    for (unsigned n = 0; n < insn->nopnds; n++)
+        can &= insn->opnd[n].kind != OPND_GPR;
+    for (; can && first < t->tails; first++)
+        t->tail[first].split = t->tail[first].retry && t->tail[first].kind == TAIL_STEP;
+}
+
 /* Flags are saved or dead. */
 static void tail_fill(struct translation *t, const struct tail *tail)
 {
@@ -433,9 +459,11 @@ static void tail_fill(struct translation *t, const struct tail *tail)
     lower_ea(t, tail->index, a, T0, a->wide);
     if (segment_counts(t, a->seg))
         emit_gs(e, 0x03, T0, AT_SEG_BASE(a->seg), !t->code32);
-    emit_mov_imm(e, T1, FILL_HOW(tail->size, tail->write, tail->align));
+    emit_mov_imm(e, T1, FILL_HOW(tail->size, tail->write, tail->align) | (tail->split ? FILL_SPLIT : 0));
     emit_jump_to(e, 0xe8, t->j->thunk.fill[state_is_used(t)]);
     emit_jump_to(e, 0x0f84, tail->retry);
+    if (tail->split)
+        tail_split(t, tail);
     if (tail->write) /* FILL_DIRECT: as if the check had succeeded */
         emit_jump_to(e, 0x0f87, tail->site + 4 + e->to_exec);
 }

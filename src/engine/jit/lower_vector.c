@@ -168,5 +168,7 @@ bool lower_vector(struct translation *t, unsigned i)
         return false;
     if (is_masked(insn))
         forget_retries(t, tails);
+    else
+        tails_split(t, tails, i);
     return true;
 }

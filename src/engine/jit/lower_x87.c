@@ -130,8 +130,10 @@ bool lower_x87(struct translation *t, unsigned i)
         vectors_ensure(t, i);
     if (insn->id == INSN_FLDCW)
         return lower_fldcw(t, i);
+    unsigned tails = t->tails;
     if (!lower_aligned(t, i, !x87 && m && m->size == 16 ? 16 : 1))
         return false;
+    tails_split(t, tails, i);
     if (!control) {
         t->x87_insn = (u8)(i + 1);
         t->x87_data = m ? (u8)(i + 1) : t->x87_data;

@@ -3,6 +3,7 @@
 #include "cpu/ctrl.h"
 #include "cpu/xstate.h"
 #include "engine/interp/dispatch.h"
+#include "engine/interp/native_check.h"
 #include "engine/jit/cache.h"
 #include "engine/jit/jump.h"
 
@@ -223,14 +224,35 @@ static bool fill_direct(struct jit *j, u64 lin, unsigned size)
     return true;
 }
 
+/* Both pages are RAM that can be read: the operand is copied. */
+static bool read_split(struct vcpu *v, u64 lin, unsigned size)
+{
+    unsigned first = (unsigned)(PAGE_SIZE - (lin & ~PAGE_MASK));
+    u64 second = lin + first;
+    if (v->code64 ? !is_canonical(lin) || !is_canonical(second) : second >> 32)
+        return false;
+    if (!mmu_fill(v, lin, MMU_READ) || !mmu_fill(v, second, MMU_READ))
+        return false;
+    v->engine_words[WORD_TAG] = v->tlb_tag[v->mmu_index];
+    const u8 *low = native_fast_ptr(v, lin, first, false);
+    const u8 *high = native_fast_ptr(v, second, size - first, false);
+    if (!low || !high)
+        return false;
+    memcpy(v->native->bounce, low, first);
+    memcpy(v->native->bounce + first, high, size - first);
+    return true;
+}
+
 enum fill jit_fill(struct vcpu *v, u64 lin, u32 how)
 {
     unsigned size = how & 0xff, align = how >> 16;
     bool write = how & 0x100;
     struct jit *j = v->engine;
     j->fills++;
-    if ((align > 1 && (lin & (align - 1))) || (lin & ~PAGE_MASK) + size > PAGE_SIZE)
+    if (align > 1 && (lin & (align - 1)))
         return FILL_NONE;
+    if ((lin & ~PAGE_MASK) + size > PAGE_SIZE)
+        return (how & FILL_SPLIT) && read_split(v, lin, size) ? FILL_BOUNCE : FILL_NONE;
     if (write && mmu_code_write_known(v, lin) && fill_direct(j, lin, size))
         return FILL_DIRECT;
     if (!mmu_fill(v, lin, write ? MMU_WRITE : MMU_READ))
@@ -415,6 +437,7 @@ static void words_init(struct vcpu *v, const struct jit *j)
     v->engine_words[WORD_VECTOR_OFF] = 1;
     v->engine_words[WORD_HOST_MXCSR] = 0x1f80;
     v->engine_words[WORD_X87_OFF] = 1;
+    v->engine_words[WORD_BOUNCE] = (u64)(uintptr_t)v->native->bounce;
     v->engine_words[WORD_HIGH_OFF] = 1;
     v->engine_words[WORD_HOST_FCW] = 0x37f;
 }

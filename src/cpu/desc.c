@@ -119,6 +119,9 @@ void seg_drop_privileged(struct vcpu *v, unsigned cpl)
     for (unsigned i = 0; i < ARRAY_LEN(data); i++) {
         struct segreg *seg = &v->seg[data[i]];
         unsigned dpl = seg->attr >> 5 & 3;
+        /* a null selector loses its RPL (SDM vol. 2A IRET, RETURN-TO-OUTER-PRIVILEGE-LEVEL) */
+        if (seg->attr & SEG_UNUSABLE)
+            seg->selector = 0;
         bool conforming = (seg->attr & (SEG_CODE | SEG_EXPAND_DOWN)) == (SEG_CODE | SEG_EXPAND_DOWN);
         if ((seg->attr & SEG_UNUSABLE) || conforming || dpl >= cpl)
             continue;

@@ -287,6 +287,10 @@ static void check_returns(void)
     check_eq(ds & 0xffff, SEL_UDATA, "IRET to ring 3 keeps a ring 3 DS");
     check_eq(fs & 0xffff, 0, "IRET to ring 3 makes a ring 0 FS null");
     check_eq(gs & 0xffff, SEL_UDATA, "IRET to ring 3 keeps a ring 3 GS");
+    asm volatile("mov %0, %%fs\n\tmov %0, %%gs" ::"r"(3));
+    USER("mov %%fs, %0\n\tmov %%gs, %1", "=&a"(fs), "=&b"(gs));
+    check_eq(fs & 0xffff, 0, "IRET to ring 3 makes null selector 3 in FS 0");
+    check_eq(gs & 0xffff, 0, "IRET to ring 3 makes null selector 3 in GS 0");
     /* to an inner ring: never */
     USER("push %0\n\tpush $1f\n\t" HERE "lret\n1:", : "i"(SEL_CODE) : "memory");
     check_fault(GP, SEL_CODE, "RETF from ring 3 to ring 0");

@@ -8,7 +8,9 @@
  * Registers while translated code runs: guest rAX rCX rDX rBX rBP rSI rDI R8 R12..R15 are in the host
  * registers of the same names; guest RSP is in host R9; guest R9, R10, R11 stay in v->gpr. Host R10, R11 are
  * scratch, host RSP is the host's stack, and the vCPU is at gs:0. The guest's arithmetic flags are the
- * host's; every other flag is in v->rflags.
+ * host's; every other flag is in v->rflags. Vector registers, MXCSR, opmasks and the x87 state are in memory
+ * until a block needs them, then in the host's until C is called that may look at them or change them
+ * (lower_vector.c, lower_x87.c, lower_state.c).
  *
  * Invariants
  *  1. At the entry of every block and at every exit all registers are exact, and so are the flags that the

@@ -88,14 +88,81 @@ GUEST_FN static u64 guest_hash(u64 n, u8 *heap)
     return h;
 }
 
+/* A bytecode interpreter: indirect jumps. */
+GUEST_FN static u64 guest_switch(u64 n, u8 *heap)
+{
+    u8 *code = heap;
+    for (u64 i = 0, x = 1; i < 1024; i++, x = x * 5 + 3)
+        code[i] = x >> 4 & 7;
+    u64 acc = 1, other = 2;
+    const void *const op[] = {&&add, &&sub, &&xor, &&shl, &&swap, &&inc, &&mul, &&rot};
+    const u8 *pc = code, *end = code + 1024;
+#define NEXT                                                                                                 \
+    do {                                                                                                     \
+        if (pc == end) {                                                                                     \
+            pc = code;                                                                                       \
+            if (!--n)                                                                                        \
+                return acc ^ other;                                                                          \
+        }                                                                                                    \
+        goto *op[*pc++];                                                                                     \
+    } while (0)
+    NEXT;
+add:
+    acc += other;
+    NEXT;
+sub:
+    other -= acc;
+    NEXT;
+    xor : acc ^= other;
+    NEXT;
+shl:
+    acc <<= 1;
+    NEXT;
+swap:
+    acc ^= other, other ^= acc, acc ^= other;
+    NEXT;
+inc:
+    other++;
+    NEXT;
+mul:
+    acc *= 3;
+    NEXT;
+rot:
+    other = other << 7 | other >> 57;
+    NEXT;
+}
+
+/* Calls through pointers, returns. */
+GUEST_FN static u64 guest_twice(u64 x)
+{
+    return x * 2 + 1;
+}
+GUEST_FN static u64 guest_half(u64 x)
+{
+    return x >> 1;
+}
+GUEST_FN static u64 guest_mix(u64 x)
+{
+    return x ^ x << 3;
+}
+GUEST_FN static u64 guest_virtual(u64 n, u8 *heap)
+{
+    u64 (*const fn[])(u64) = {guest_twice, guest_mix, guest_half, guest_mix};
+    u64 x = 1;
+    for (u64 i = 0; i < n; i++)
+        x = fn[(x ^ i) & 3](x) + i;
+    return x;
+}
+
 static const struct program {
     const char *name;
     u64 (*fn)(u64 n, u8 *heap);
     u64 n;
 } programs[] = {
-    {"collatz", guest_collatz, 60000}, {"sieve", guest_sieve, 1900000},
-    {"tree", guest_tree, 40000},       {"fib", guest_fib, 30},
-    {"hash", guest_hash, 800},
+    {"collatz", guest_collatz, 60000},   {"sieve", guest_sieve, 1900000},
+    {"tree", guest_tree, 40000},         {"fib", guest_fib, 30},
+    {"hash", guest_hash, 800},           {"switch", guest_switch, 2000},
+    {"virtual", guest_virtual, 1000000},
 };
 
 static double cpu_time(void)

@@ -205,6 +205,15 @@ static bool operand_is_simple(const struct translation *t, unsigned i)
     return insn->opsize == native_size(t) && (insn->opnd[0].kind != OPND_MEM || address_is_simple(t, i));
 }
 
+/* PUSH or POP is done, and T1 is as its access has left it. */
+static bool stack_done(struct translation *t, unsigned i)
+{
+    unsigned g = t->slot[i][SLOT_STACK].group;
+    t->t1_group = (u8)(g != GROUP_NONE && !t->group[g].dead ? g : GROUP_NONE);
+    t->t1_at = t->e.p;
+    return true;
+}
+
 bool lower_push(struct translation *t, unsigned i)
 {
     const struct insn *insn = &t->insn[i];
@@ -228,7 +237,7 @@ bool lower_push(struct translation *t, unsigned i)
         via_t1(t, 0x89, T0, at);
     }
     move_sp(t, -(s32)native_size(t));
-    return true;
+    return stack_done(t, i);
 }
 
 bool lower_pop(struct translation *t, unsigned i)
@@ -236,10 +245,17 @@ bool lower_pop(struct translation *t, unsigned i)
     const struct insn *insn = &t->insn[i];
     if (insn->opsize != native_size(t) || insn->opnd[0].kind != OPND_GPR)
         return false;
-    via_t1(t, 0x8b, T0, stack_access(t, i, false, TAIL_STEP));
-    move_sp(t, (s32)native_size(t));
-    lower_write(t, insn->opnd[0].reg, T0);
-    return true;
+    unsigned host = jit_host_of[insn->opnd[0].reg];
+    s32 at = stack_access(t, i, false, TAIL_STEP);
+    if (host == HOST_NONE || host == HOST_SP) {
+        via_t1(t, 0x8b, T0, at);
+        move_sp(t, (s32)native_size(t));
+        lower_write(t, insn->opnd[0].reg, T0);
+    } else {
+        via_t1(t, 0x8b, host, at);
+        move_sp(t, (s32)native_size(t));
+    }
+    return stack_done(t, i);
 }
 
 bool lower_leave(struct translation *t, unsigned i)
@@ -247,9 +263,9 @@ bool lower_leave(struct translation *t, unsigned i)
     struct address frame = address_in_stack(t, RBP, 0);
     if (t->insn[i].opsize != native_size(t))
         return false;
-    via_t1(t, 0x8b, T0, lower_access(t, i, &frame, native_size(t), false, TAIL_STEP));
+    s32 at = lower_access(t, i, &frame, native_size(t), false, TAIL_STEP);
     emit_lea(&t->e, HOST_SP, RBP, HOST_NONE, 0, (s32)native_size(t), !t->code32);
-    lower_write(t, RBP, T0);
+    via_t1(t, 0x8b, RBP, at);
     return true;
 }
 

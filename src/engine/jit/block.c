@@ -164,7 +164,7 @@ static void trace_host(struct log *log, const u8 *from, const u8 *to, s64 to_exe
     }
 }
 
-static void trace(const struct translation *t, const u8 *start)
+static void trace(const struct translation *t, const u8 *start, const u8 *cold)
 {
     struct log *log = t->j->v->vm->log;
     char text[128];
@@ -173,6 +173,7 @@ static void trace(const struct translation *t, const u8 *start)
                   insn_format(text, sizeof text, &t->insn[i], t->rip[i]));
     log_write(log, "jit", "  -> %p", (const void *)t->b->poll);
     trace_host(log, start, t->e.p, t->e.to_exec);
+    trace_host(log, cold, t->e.cold, t->e.to_exec);
 }
 
 /* What the translation depends on. */
@@ -243,12 +244,13 @@ static struct block *translate_locked(struct jit *j, struct code_page *page, con
 {
     struct translation t;
     struct jit_vm *vm = j->vm;
-    const u8 *start;
+    const u8 *start, *cold;
     bool done;
     do {
         if (!cache_begin(j, &t.e))
             return NULL;
         start = t.e.p;
+        cold = t.e.cold;
         translation_init(&t, j, hva, mode);
         done = translate(&t, hva);
     } while (!done && cache_retry(j, &t.e));
@@ -262,11 +264,12 @@ static struct block *translate_locked(struct jit *j, struct code_page *page, con
         cache_forget_jump(j, t.b[n].rip); /* to another block of that RIP */
     }
     track_map_block(j, t.b, start + t.e.to_exec, (size_t)(t.e.p - start));
+    track_map_block(j, t.b, cold + t.e.to_exec, (size_t)(t.e.cold - cold));
     vm->translated++;
     vm->insns += t.count;
     vm->guest_bytes += t.len;
     if (log_traces(j->v->vm->log, TRACE_JIT))
-        trace(&t, start);
+        trace(&t, start, cold);
     return t.b;
 }
 

@@ -340,9 +340,21 @@ static bool region_next(struct jit_vm *t)
     return true;
 }
 
+/* Where the tails begin: of translated code they are three bytes in eight. */
+static size_t region_cold(const struct jit_vm *t)
+{
+    return t->region_size / 8 * 5;
+}
+
+/* In the part that has less. */
+static size_t region_room(const struct jit_vm *t, const struct region *r)
+{
+    return MIN(region_cold(t) - r->used, t->region_size - region_cold(t) - r->cold);
+}
+
 static bool region_is_full(const struct jit_vm *t, const struct region *r)
 {
-    return t->region_size - r->used < ROOM_MIN || t->region_blocks - r->blocks <= BLOCK_CALLS ||
+    return region_room(t, r) < ROOM_MIN || t->region_blocks - r->blocks <= BLOCK_CALLS ||
            t->region_links - r->links < BLOCK_LINKS;
 }
 
@@ -353,8 +365,10 @@ bool cache_begin(struct jit *j, struct emitter *e)
     if (j->starved)
         return false;
     struct region *r = &t->region[t->open];
-    *e = (struct emitter){.p = region_start(t, t->open) + r->used, .to_exec = t->rx - t->rw};
-    e->end = e->p + MIN(t->region_size - r->used, (size_t)TRANSLATION_MAX);
+    u8 *hot = region_start(t, t->open), *cold = hot + region_cold(t);
+    *e = (struct emitter){.p = hot + r->used, .cold = cold + r->cold, .to_exec = t->rx - t->rw};
+    e->end = MIN(cold, e->p + TRANSLATION_MAX);
+    e->cold_end = MIN(hot + t->region_size, e->cold + TRANSLATION_MAX);
     return true;
 }
 
@@ -362,7 +376,7 @@ bool cache_retry(struct jit *j, const struct emitter *e)
 {
     struct jit_vm *t = j->vm;
     struct region *r = &t->region[t->open];
-    return e->overrun && t->region_size - r->used < TRANSLATION_MAX && region_next(t);
+    return e->overrun && region_room(t, r) < TRANSLATION_MAX && region_next(t);
 }
 
 struct block *cache_block(struct jit *j)
@@ -385,9 +399,11 @@ void cache_commit(struct jit *j, const struct emitter *e)
 {
     struct jit_vm *t = j->vm;
     struct region *r = &t->region[t->open];
-    size_t used = ALIGN_UP((size_t)(e->p - region_start(t, t->open)), 16);
-    t->host_bytes += used - r->used;
+    const u8 *hot = region_start(t, t->open), *cold = hot + region_cold(t);
+    size_t used = ALIGN_UP((size_t)(e->p - hot), 16), tails = (size_t)(e->cold - cold);
+    t->host_bytes += used - r->used + tails - r->cold;
     r->used = used;
+    r->cold = tails;
 }
 
 void cache_insert(struct jit *j, struct block *b, struct code_page *page)

@@ -59,7 +59,7 @@ enum region_state {
 };
 struct region {
     enum region_state state;
-    size_t used;
+    size_t used, cold;  /* bytes; of the second part, where the blocks' tails are */
     u32 blocks, links;  /* of its share of the arrays */
     u32 swept;          /* SWEEPING: blocks that are gone */
     u64 epoch;          /* DRAINING: vCPUs inside since before hold it up */

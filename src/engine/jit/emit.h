@@ -11,9 +11,10 @@
 #include "cpu/decode/decode.h"
 
 struct emitter {
-    u8 *p, *end;  /* next byte, and the end of the room */
-    s64 to_exec;  /* executable address = writable address + to_exec */
-    bool overrun; /* something did not fit: the code is useless */
+    u8 *p, *end;         /* next byte, and the end of the room */
+    u8 *cold, *cold_end; /* likewise where code goes that is rarely executed */
+    s64 to_exec;         /* executable address = writable address + to_exec */
+    bool overrun;        /* something did not fit: the code is useless */
 };
 
 #define HOST_NONE 0xff
@@ -23,6 +24,16 @@ void emit_bytes(struct emitter *e, const void *bytes, unsigned count);
 void emit_u8(struct emitter *e, unsigned byte);
 void emit_u32(struct emitter *e, u32 value);
 void emit_u64(struct emitter *e, u64 value);
+
+/* From here on to the other place. */
+static inline void emit_swap(struct emitter *e)
+{
+    u8 *p = e->p, *end = e->end;
+    e->p = e->cold;
+    e->end = e->cold_end;
+    e->cold = p;
+    e->cold_end = end;
+}
 
 static inline const u8 *emit_here(const struct emitter *e)
 {

@@ -532,10 +532,12 @@ static void tail_emit(struct translation *t, const struct tail *tail)
 
 void tails_emit(struct translation *t)
 {
+    emit_swap(&t->e);
     for (unsigned i = 0; i < t->tails && !t->e.overrun; i++) {
         while (t->tail[i].kind == TAIL_INSN && (uintptr_t)t->e.p % _Alignof(struct insn) && !t->e.overrun)
             emit_u8(&t->e, 0xcc);
         emit_aim(t->tail[i].site, t->e.to_exec, emit_here(&t->e));
         tail_emit(t, &t->tail[i]);
     }
+    emit_swap(&t->e);
 }

@@ -29,7 +29,7 @@ void cpu_raise_error(struct vcpu *v, u8 vector, u32 error)
 
 void cpu_raise_pf(struct vcpu *v, u64 lin, u32 error)
 {
-    v->exc = (struct exception){.vector = EXC_PF, .has_error = true, .error = error, .cr2 = lin};
+    v->exc = exception_pf(lin, error);
     unwind(v);
 }
 

@@ -43,6 +43,11 @@ _Noreturn void cpu_raise_error(struct vcpu *v, u8 vector, u32 error); /* #TS #NP
 _Noreturn void cpu_raise_pf(struct vcpu *v, u64 lin, u32 error);
 _Noreturn void cpu_raise_db(struct vcpu *v, u64 dr6); /* fault-like #DB */
 
+static inline struct exception exception_pf(u64 lin, u32 error)
+{
+    return (struct exception){.vector = EXC_PF, .has_error = true, .error = error, .cr2 = lin};
+}
+
 static inline _Noreturn void cpu_raise_ud(struct vcpu *v)
 {
     cpu_raise(v, EXC_UD);

@@ -115,19 +115,21 @@ static void target_resolve(struct vcpu *v, u64 lin, enum mmu_access access, unsi
     target_of_walk(v, lin, access, index, &w, t);
 }
 
-bool mmu_fill(struct vcpu *v, u64 lin, enum mmu_access access)
+enum mmu_fill mmu_fill(struct vcpu *v, u64 lin, enum mmu_access access)
 {
     struct target t;
     struct walk w;
     unsigned index = v->mmu_index;
     if (index == MMU_USER_ALIGN || (v->code64 && sign_extend(lin, 48) != lin))
-        return false;
+        return MMU_UNFILLED;
     if (target_from_tlb(v, lin, access, index, &t))
-        return true;
-    if (!mmu_walk(v, lin, access, index, true, &w))
-        return false;
+        return MMU_FILLED;
+    if (!mmu_walk(v, lin, access, index, true, &w)) {
+        v->exc = exception_pf(lin, w.error);
+        return MMU_FAULTS;
+    }
     target_of_walk(v, lin, access, index, &w, &t);
-    return target_from_tlb(v, lin, access, index, &t);
+    return target_from_tlb(v, lin, access, index, &t) ? MMU_FILLED : MMU_UNFILLED;
 }
 
 static struct code_write *code_write(struct vcpu *v, u64 lin)

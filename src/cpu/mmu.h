@@ -101,9 +101,10 @@ void *mmu_fast_ptr(struct vcpu *v, u64 lin, unsigned len, enum mmu_access access
 /* The same with the rights of `index`. */
 void *mmu_rmw_ptr_as(struct vcpu *v, u64 lin, unsigned size, unsigned index);
 
-/* Makes the TLB have `lin` for the access (data), with current rights; sets A and D. Never raises. False: it
- * cannot. */
-bool mmu_fill(struct vcpu *v, u64 lin, enum mmu_access access);
+/* Makes the TLB have `lin` for the access (data), with current rights; sets A and D. Never raises:
+ * MMU_FAULTS: the access faults, v->exc has the #PF; MMU_UNFILLED: not for the TLB. */
+enum mmu_fill { MMU_UNFILLED, MMU_FILLED, MMU_FAULTS };
+enum mmu_fill mmu_fill(struct vcpu *v, u64 lin, enum mmu_access access);
 
 /* Where a write to `lin` goes, with current rights, if all that forbids a TLB entry is RAM_PAGE_CODE; NULL:
  * other reasons. The engine sees to what the flag is for. Never raises. */

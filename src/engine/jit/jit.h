@@ -213,6 +213,7 @@ struct jit {
     struct jit_vm *vm;
     u16 mode; /* enum jit_mode, as the run loop has last seen it; valid if translatable */
     bool translatable;
+    bool faulted;  /* jit_fill has put a page fault into v->exc: the step that follows delivers it */
     void *checker; /* engine/lockstep's: what translated code cannot do twice, it leaves to the interpreter */
     struct jit_thunks thunk; /* the VM's */
     struct jit_jump *jump;
@@ -296,7 +297,8 @@ struct block *block_translate(struct jit *j, const u8 *hva, unsigned mode);
  */
 #define STEP_WHAT(id, count, len) ((u32)(id) << 20 | (u32)(count) << 12 | (u32)(len))
 _Static_assert(INSN_COUNT <= 4096, "STEP_WHAT");
-bool jit_step(struct vcpu *v, u32 what);
+enum jit_next { NEXT_LEAVE, NEXT_FOLLOWS, NEXT_ELSEWHERE /* at v->rip */ };
+enum jit_next jit_step(struct vcpu *v, u32 what);
 /* The TLB has missed `lin` for an access. FILL_NONE: it cannot have it. FILL_DIRECT: this once the write may
  * use the entry at WORD_DIRECT as if it were the TLB's. FILL_BOUNCE: the read, which crosses a page's end and
  * has FILL_SPLIT in `how`, is done: at WORD_BOUNCE. */
@@ -308,7 +310,7 @@ enum fill jit_fill(struct vcpu *v, u64 lin, u32 how);
 const u8 *jit_step_end(struct vcpu *v, u32 what);
 /* The same by calling the instruction's handler, without the interpreter's fetch; may raise. _end: the next
  * one is at v->rip. */
-bool jit_call(struct vcpu *v, const struct insn *insn);
+enum jit_next jit_call(struct vcpu *v, const struct insn *insn);
 bool jit_call_end(struct vcpu *v, const struct insn *insn);
 /* For who checks the translator (engine/lockstep; j->checker): runs translated code from v->rip on until it
  * has met `count` polls, or left for another reason; looks at no events. What calls cpu_meet_world may

@@ -128,11 +128,32 @@ bool lower_cmpxchg_pair(struct translation *t, unsigned i)
     return lower_aligned(t, i, t->insn[i].id == INSN_CMPXCHG16B ? 16 : 1);
 }
 
+/* 8 or 16 bits: the rest of the register stays. */
+static void mov_narrow(struct emitter *e, const struct opnd *o, u64 value)
+{
+    unsigned host = jit_host_of[o->reg];
+    if (o->size == 2)
+        emit_u8(e, 0x66);
+    if (host == HOST_NONE) {
+        emit_u8(e, 0x65); /* mov gs:[...], imm */
+        emit_u8(e, o->size == 2 ? 0xc7 : 0xc6);
+        EMIT(e, "\x04\x25");
+        emit_u32(e, AT_GPR(o->reg));
+    } else {
+        if (!o->high)
+            emit_u8(e, 0x40 | host >> 3);
+        emit_u8(e, (o->size == 2 ? 0xb8 : o->high ? 0xb4 : 0xb0) | (host & 7));
+    }
+    emit_bytes(e, &value, o->size);
+}
+
 static bool mov_immediate(struct translation *t, const struct insn *insn)
 {
     const struct opnd *o = &insn->opnd[0];
-    if (o->size < 4)
-        return false;
+    if (o->size < 4) {
+        mov_narrow(&t->e, o, insn->imm);
+        return true;
+    }
     u64 value = o->size == 4 ? (u32)insn->imm : insn->imm;
     unsigned host = jit_host_of[o->reg];
     emit_mov_imm(&t->e, host == HOST_NONE ? T0 : host, value);

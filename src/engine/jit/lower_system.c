@@ -49,7 +49,7 @@ bool system_is_inline(const struct translation *t, unsigned i)
     case INSN_STD:
         return lower_find(t, i);
     default:
-        return false;
+        return control_is_inline(t, i) && lower_find(t, i);
     }
 }
 

@@ -22,6 +22,12 @@ bool lower_pushf(struct translation *t, unsigned i);
 bool lower_popf(struct translation *t, unsigned i);
 bool lower_swapgs(struct translation *t, unsigned i);
 bool lower_ac(struct translation *t, unsigned i);
+/* lower_control.c */
+bool control_is_inline(const struct translation *t, unsigned i);
+bool lower_mov_cr(struct translation *t, unsigned i);
+bool lower_mov_seg(struct translation *t, unsigned i);
+bool lower_read_base(struct translation *t, unsigned i);
+bool lower_write_base(struct translation *t, unsigned i);
 /* lower_transfer.c */
 bool lower_syscall(struct translation *t, unsigned i);
 bool lower_sysret(struct translation *t, unsigned i);

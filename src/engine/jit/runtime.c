@@ -161,14 +161,23 @@ static bool may_go_on(const struct jit *j)
     return !stopped && !attention(j->v) && j->translatable;
 }
 
-/* By the interpreter, from translated code. False: it is over. */
+/* One instruction or more by the interpreter. What jit_fill has found raises; false: shut down. */
+static bool execute(struct jit *j, unsigned count)
+{
+    if (!j->faulted)
+        return interp_steps_exactly(j->v, count);
+    j->faulted = false;
+    return cpu_deliver_exception(j->v);
+}
+
+/* From translated code. False: it is over. */
 static bool step_inside(struct vcpu *v, u32 what)
 {
     struct jit *j = v->engine;
     j->fallback[what >> 20] += what >> 12 & 0xff;
     note_vectors(v);
-    if (!interp_steps_exactly(v, what >> 12 & 0xff)) {
-        /* Shut down: the run loop finds it again. */
+    if (!execute(j, what >> 12 & 0xff)) {
+        /* The run loop finds it again. */
         v->activity = ACTIVITY_SHUTDOWN;
         v->attention |= ATTN_HALT;
         return false;
@@ -177,10 +186,12 @@ static bool step_inside(struct vcpu *v, u32 what)
     return may_go_on(j);
 }
 
-bool jit_step(struct vcpu *v, u32 what)
+enum jit_next jit_step(struct vcpu *v, u32 what)
 {
     u64 next = v->rip + (what & 0xfff), mode = v->engine_words[WORD_MODE];
-    return step_inside(v, what) && v->rip == next && v->engine_words[WORD_MODE] == mode;
+    if (!step_inside(v, what))
+        return NEXT_LEAVE;
+    return v->rip == next && v->engine_words[WORD_MODE] == mode ? NEXT_FOLLOWS : NEXT_ELSEWHERE;
 }
 
 static void call_handler(struct vcpu *v, const struct insn *insn)
@@ -199,12 +210,14 @@ static void call_handler(struct vcpu *v, const struct insn *insn)
     jit_update_words(v);
 }
 
-bool jit_call(struct vcpu *v, const struct insn *insn)
+enum jit_next jit_call(struct vcpu *v, const struct insn *insn)
 {
     const struct jit *j = v->engine;
     u64 next = (v->rip + insn->len) & v->rip_mask, mode = v->engine_words[WORD_MODE];
     call_handler(v, insn);
-    return may_go_on(j) && v->rip == next && v->engine_words[WORD_MODE] == mode;
+    if (!may_go_on(j))
+        return NEXT_LEAVE;
+    return v->rip == next && v->engine_words[WORD_MODE] == mode ? NEXT_FOLLOWS : NEXT_ELSEWHERE;
 }
 
 bool jit_call_end(struct vcpu *v, const struct insn *insn)
@@ -231,7 +244,7 @@ static bool read_split(struct vcpu *v, u64 lin, unsigned size)
     u64 second = lin + first;
     if (v->code64 ? !is_canonical(lin) || !is_canonical(second) : second >> 32)
         return false;
-    if (!mmu_fill(v, lin, MMU_READ) || !mmu_fill(v, second, MMU_READ))
+    if (mmu_fill(v, lin, MMU_READ) != MMU_FILLED || mmu_fill(v, second, MMU_READ) != MMU_FILLED)
         return false;
     v->engine_words[WORD_TAG] = v->tlb_tag[v->mmu_index];
     const u8 *low = native_fast_ptr(v, lin, first, false);
@@ -243,6 +256,7 @@ static bool read_split(struct vcpu *v, u64 lin, unsigned size)
     return true;
 }
 
+/* A page fault is noted for the step that follows, which need not find it again. */
 enum fill jit_fill(struct vcpu *v, u64 lin, u32 how)
 {
     unsigned size = how & 0xff, align = how >> 16;
@@ -255,10 +269,16 @@ enum fill jit_fill(struct vcpu *v, u64 lin, u32 how)
         return (how & FILL_SPLIT) && read_split(v, lin, size) ? FILL_BOUNCE : FILL_NONE;
     if (write && mmu_code_write_known(v, lin) && fill_direct(j, lin, size))
         return FILL_DIRECT;
-    if (!mmu_fill(v, lin, write ? MMU_WRITE : MMU_READ))
+    switch (mmu_fill(v, lin, write ? MMU_WRITE : MMU_READ)) {
+    case MMU_FILLED:
+        v->engine_words[WORD_TAG] = v->tlb_tag[v->mmu_index];
+        return FILL_DONE;
+    case MMU_FAULTS:
+        j->faulted = true;
+        return FILL_NONE;
+    default:
         return write && fill_direct(j, lin, size) ? FILL_DIRECT : FILL_NONE;
-    v->engine_words[WORD_TAG] = v->tlb_tag[v->mmu_index];
-    return FILL_DONE;
+    }
 }
 
 const u8 *jit_step_end(struct vcpu *v, u32 what)
@@ -339,6 +359,7 @@ static void look_around(struct jit *j)
     atomic_store_explicit(&j->inside, atomic_load(&j->vm->epoch), memory_order_relaxed);
     stop_clear(j->v);
     jit_update_words(j->v);
+    j->faulted = false;
     if (atomic_load(&j->pending_any))
         cache_take_pending(j);
 }

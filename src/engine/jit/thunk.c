@@ -81,9 +81,20 @@ static void emit_exits(struct jit *j, struct emitter *e)
     emit_state_store(j, e);
 }
 
+/* Jumped to, all registers in memory: goes on at v->rip. */
+static const u8 *emit_go_on(struct jit *j, struct emitter *e)
+{
+    const u8 *at = emit_here(e);
+    emit_reload(e);
+    emit_gs_load(e, T0, AT_RIP);
+    emit_jump_to(e, 0xe9, j->thunk.missed[2]); /* what is no address faults at the target */
+    return at;
+}
+
 /* Called; T0: the second argument of `fn` (jit_step, jit_call), v->rip is the instruction's. Returns if the
  * next one follows. */
-static const u8 *emit_inside(struct jit *j, struct emitter *e, u64 fn, const u8 *leave, bool reload)
+static const u8 *emit_inside(struct jit *j, struct emitter *e, u64 fn, const u8 *leave, const u8 *go_on,
+                             bool reload)
 {
     const u8 *at = emit_here(e);
     emit_spill(e);
@@ -94,8 +105,9 @@ static const u8 *emit_inside(struct jit *j, struct emitter *e, u64 fn, const u8 
     EMIT(e, "\x48\x83\xec\x08\x4c\x89\xd6"); /* sub rsp, 8; mov rsi, r10 */
     emit_gs_load(e, RDI, AT_WORD(WORD_SELF));
     emit_mov_imm(e, RAX, fn);
-    EMIT(e, "\xff\xd0\x48\x83\xc4\x08\x84\xc0\x75\x09"); /* call rax; add rsp, 8; test al, al; jnz +9 */
-    EMIT(e, "\x48\x83\xc4\x08");                         /* add rsp, 8 */
+    EMIT(e, "\xff\xd0\x48\x83\xc4\x08\x3c\x01\x74\x10"); /* call rax; add rsp, 8; cmp al, 1; je +16 */
+    EMIT(e, "\x48\x8d\x64\x24\x08");                     /* lea rsp, [rsp + 8] */
+    emit_jump_to(e, 0x0f87, go_on);
     emit_jump_to(e, 0xe9, leave);
     if (reload) {
         EMIT(e, "\x85\xed\x75\x05"); /* test ebp, ebp; jnz +5 */
@@ -157,9 +169,8 @@ static void emit_step_end(struct jit *j, struct emitter *e, const u8 *leave)
     emit_gs(e, 0xff, 4, AT_WORD(WORD_ENTRY), false); /* jmp gs:[...] */
 }
 
-/* Jumped to; T0: the second argument of `fn` (jit_call_end), v->rip is the instruction's. Goes on at v->rip.
- */
-static void emit_call_end(struct jit *j, struct emitter *e, const u8 *leave)
+/* Jumped to; T0: the second argument of jit_call_end, v->rip is the instruction's. Goes on at v->rip. */
+static void emit_call_end(struct jit *j, struct emitter *e, const u8 *leave, const u8 *go_on)
 {
     j->thunk.call_end = emit_here(e);
     emit_spill(e);
@@ -169,9 +180,7 @@ static void emit_call_end(struct jit *j, struct emitter *e, const u8 *leave)
     emit_mov_imm(e, RAX, (u64)(uintptr_t)jit_call_end);
     EMIT(e, "\xff\xd0\x84\xc0"); /* call rax; test al, al */
     emit_jump_to(e, 0x0f84, leave);
-    emit_reload(e);
-    emit_gs_load(e, T0, AT_RIP);
-    emit_jump_to(e, 0xe9, j->thunk.missed[2]); /* what is no address faults at the target */
+    emit_jump_to(e, 0xe9, go_on);
 }
 
 void thunks_emit(struct jit *j, struct emitter *e)
@@ -180,12 +189,13 @@ void thunks_emit(struct jit *j, struct emitter *e)
     emit_enter(j, e);
     emit_exits(j, e);
     const u8 *leave = emit_leave(e);
+    lookup_emit(j, e);
+    const u8 *go_on = emit_go_on(j, e);
     for (unsigned reload = 0; reload < 2; reload++) {
-        j->thunk.step[reload] = emit_inside(j, e, (u64)(uintptr_t)jit_step, leave, reload);
-        j->thunk.call[reload] = emit_inside(j, e, (u64)(uintptr_t)jit_call, leave, reload);
+        j->thunk.step[reload] = emit_inside(j, e, (u64)(uintptr_t)jit_step, leave, go_on, reload);
+        j->thunk.call[reload] = emit_inside(j, e, (u64)(uintptr_t)jit_call, leave, go_on, reload);
         emit_fill(j, e, reload);
     }
     emit_step_end(j, e, leave);
-    lookup_emit(j, e);
-    emit_call_end(j, e, leave);
+    emit_call_end(j, e, leave, go_on);
 }

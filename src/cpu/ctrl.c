@@ -122,8 +122,10 @@ static void write_cr0(struct vcpu *v, u64 value)
     v->cr0 = value;
     v->efer = efer;
     cpu_mode_update(v);
-    if (changed & (CR0_PG | CR0_WP | CR0_PE))
+    if (changed & (CR0_PG | CR0_PE))
         mmu_flush_all(v);
+    else if (changed & value & CR0_WP)
+        mmu_protect(v);
     if (changed & (CR0_PG | CR0_PE))
         log_trace(v->vm->log, TRACE_CPU, "cpu%u: cr0 %#llx efer %#llx", v->index, (unsigned long long)value,
                   (unsigned long long)efer);

@@ -149,6 +149,7 @@ void mmu_forget_writable(struct vcpu *v, const u8 *page);
 void mmu_flush_all(struct vcpu *v);         /* everything, global too */
 void mmu_flush_nonglobal(struct vcpu *v);   /* the current address space (MOV CR3 without PCID) */
 void mmu_switch(struct vcpu *v, bool keep); /* after CR3 changed; keep: bit 63 with PCID */
+void mmu_protect(struct vcpu *v);           /* CR0.WP was set */
 void mmu_invlpg(struct vcpu *v, u64 lin);
 void mmu_invpcid(struct vcpu *v, u64 type, u64 pcid, u64 lin); /* operands already checked */
 

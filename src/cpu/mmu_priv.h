@@ -11,6 +11,8 @@
 #define WRITABLE_FILTER_LEN 1024
 #define PAGE_CACHE_SIZE     512
 
+#define UNPROTECTED_MAX 16
+
 struct page_cache_entry {
     u64 page; /* guest-physical page address, ~0 if empty */
     struct mem_page mem;
@@ -54,7 +56,11 @@ struct mmu {
     u16 kernel_tag;     /* of global pages in the TLB of MMU_KERNEL */
     bool kernel_local;  /* ... which has the address space's tag now */
     bool kernel_filled; /* ... and got something that is not global since the last change of address space */
-    u32 global_epoch;   /* never 0 */
+    /* Entries that a supervisor may write to by grace of CR0.WP = 0; more than fit: all that it may write to.
+     */
+    unsigned unprotected_count;
+    struct tlb_entry *unprotected[UNPROTECTED_MAX];
+    u32 global_epoch; /* never 0 */
     u32 global[MMU_INDEX_COUNT - 1][TLB_ENTRIES];
     struct page_set large;
     struct page_set code; /* pages that an engine remembers: INVLPG of others is not told */

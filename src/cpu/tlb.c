@@ -113,6 +113,7 @@ void mmu_flush_all(struct vcpu *v)
     forget_globals(v->mmu);
     forget_code(v);
     page_set_clear(&v->mmu->large);
+    v->mmu->unprotected_count = 0;
     mmu_format_update(v);
     tag_renew(v, true);
     log_trace(v->vm->log, TRACE_MMU, "cpu%u: flush all", v->index);
@@ -140,6 +141,28 @@ void mmu_map_changed(struct vcpu *v)
         v->mmu->page[i].page = ~0ull;
     memset(v->mmu->run, 0, sizeof v->mmu->run);
     mmu_flush_all(v);
+}
+
+static void note_unprotected(struct mmu *mmu, struct tlb_entry *e)
+{
+    if (mmu->unprotected_count < UNPROTECTED_MAX)
+        mmu->unprotected[mmu->unprotected_count] = e;
+    if (mmu->unprotected_count <= UNPROTECTED_MAX)
+        mmu->unprotected_count++;
+}
+
+/* What was made while CR0.WP was 0. Setting it takes no other rights, and clearing it none. */
+void mmu_protect(struct vcpu *v)
+{
+    struct mmu *mmu = v->mmu;
+    if (likely(mmu->unprotected_count <= UNPROTECTED_MAX)) {
+        for (unsigned i = 0; i < mmu->unprotected_count; i++)
+            mmu->unprotected[i]->write = 0;
+    } else {
+        for (unsigned i = 0; i < TLB_ENTRIES; i++)
+            v->tlb[MMU_KERNEL].entry[i].write = v->tlb[MMU_KERNEL_AC].entry[i].write = 0;
+    }
+    mmu->unprotected_count = 0;
 }
 
 static void slots_kill(struct vcpu *v, unsigned first, unsigned count)
@@ -299,6 +322,8 @@ void tlb_fill(struct vcpu *v, u64 lin, unsigned index, enum mmu_access access, c
     } else {
         e->read = tag;
         e->write = write_ok ? tag : 0;
+        if (write_ok && !(v->cr0 & CR0_WP) && index != MMU_USER)
+            note_unprotected(mmu, e);
     }
     if (w->global)
         mmu->global[index][lin >> PAGE_SHIFT & (TLB_ENTRIES - 1)] = mmu->global_epoch;

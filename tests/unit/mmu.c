@@ -309,6 +309,36 @@ static void test_global_pages(void)
     cpu_vm_destroy(&t);
 }
 
+/* What a supervisor may write by grace of CR0.WP = 0 ends with it, few pages or many. */
+static void test_write_protect(unsigned pages)
+{
+    setup(0);
+    struct vcpu *v = t.v;
+    for (unsigned n = 0; n < pages; n++)
+        put(&t, PTE(0x40 + n), 8, (0x40 + n) << 12 | 1);
+    CHECK_OK(v, cpu_write_cr(v, 0, v->cr0 | CR0_WP));
+    check_fault(0x40000, MMU_WRITE, MMU_KERNEL, PF_P | PF_W);
+    CHECK_OK(v, cpu_write_cr(v, 0, v->cr0 & ~(u64)CR0_WP));
+    for (unsigned n = 0; n < pages; n++)
+        mmu_write_as(v, 0x40000 + n * PAGE_SIZE, 4, n, n & 1 ? MMU_KERNEL : MMU_KERNEL_AC);
+    CHECK_OK(v, cpu_write_cr(v, 0, v->cr0 | CR0_WP));
+    for (unsigned n = 0; n < pages; n++) {
+        CHECK_EQ(mmu_read(v, 0x40000 + n * PAGE_SIZE, 4), n);
+        check_fault(0x40000 + n * PAGE_SIZE, MMU_WRITE, n & 1 ? MMU_KERNEL : MMU_KERNEL_AC, PF_P | PF_W);
+    }
+    cpu_vm_destroy(&t);
+}
+
+static void test_write_protect_few(void)
+{
+    test_write_protect(3);
+}
+
+static void test_write_protect_many(void)
+{
+    test_write_protect(50);
+}
+
 static void test_pcid(void)
 {
     setup(0);
@@ -560,6 +590,8 @@ int main(void)
     TAP_RUN(test_tlb_staleness);
     TAP_RUN(test_4m_invlpg);
     TAP_RUN(test_global_pages);
+    TAP_RUN(test_write_protect_few);
+    TAP_RUN(test_write_protect_many);
     TAP_RUN(test_pcid);
     TAP_RUN(test_tag_wrap);
     TAP_RUN(test_page_crossing);

@@ -14,7 +14,7 @@
 
 bool live_is_counted(const struct insn *insn)
 {
-    const struct opnd *count = &insn->opnd[insn->nopnds - 1];
+    const struct opnd *count = &insn->opnd[insn->nopnds ? insn->nopnds - 1 : 0];
     switch (insn->id) {
     case INSN_SHL:
     case INSN_SHR:

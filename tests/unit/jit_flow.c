@@ -250,6 +250,30 @@ static void test_kicks(void)
     check_kick(loop_call, loop_call_end);
 }
 
+/* Vector registers that a block uses before and behind a call: a TLB miss in between does not lose them. */
+GUEST(
+    vectors, 64,
+    "mov $0x11223344, %eax; mov $100, %ecx; mov $0x200000, %edi; movd %eax, %xmm3; 1: invlpg (%rdi); jmp 3f\n"
+    "3: movd %ecx, %xmm1; mov (%rdi), %rax; paddd %xmm1, %xmm2; call 2f; dec %ecx; jnz 1b; jmp 4f\n"
+    "4: movd %xmm3, %ebx; movd %xmm2, %edx; hlt; 2: ret");
+static void test_vectors(void)
+{
+    CHECK_EQ(RUN(g, v, 64, vectors), -1);
+    CHECK_EQ(v->gpr[RDX], 5050);
+    CHECK_EQ(v->gpr[RBX], 0x11223344);
+}
+
+/* Two calls that return to one place, one of them with a prefix that the other jumps over. */
+GUEST(prefixed, 64,
+      "lea 5f(%rip), %r8; lea 6f(%rip), %rax; mov $100, %ecx; 1: test $1, %cl; jz 2f+1; nop; nop; nop\n"
+      "2: .byte 0x41, 0xff, 0xd0; dec %ecx; jnz 1b; hlt; 5: inc %ebx; ret; 6: inc %edx; ret");
+static void test_prefixed(void)
+{
+    CHECK_EQ(RUN(g, v, 64, prefixed), -1);
+    CHECK_EQ(v->gpr[RBX], 50);
+    CHECK_EQ(v->gpr[RDX], 50);
+}
+
 /* One VM for all: code at the same addresses changes from test to test. */
 int main(void)
 {
@@ -264,6 +288,8 @@ int main(void)
     TAP_RUN(test_modified);
     TAP_RUN(test_remap);
     TAP_RUN(test_wraparound);
+    TAP_RUN(test_vectors);
+    TAP_RUN(test_prefixed);
     TAP_RUN(test_kicks);
     guest_destroy(g);
     return tap_done();

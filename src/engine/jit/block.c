@@ -235,7 +235,7 @@ static void translation_init(struct translation *t, struct jit *j, const u8 *hva
     t->groups = 0;
     t->t1_group = GROUP_NONE;
     t->t1_at = NULL;
-    t->vectors = t->high = t->x87 = false;
+    t->vectors = t->high = t->x87 = t->state_used = false;
     t->x87_insn = t->x87_data = 0;
 }
 

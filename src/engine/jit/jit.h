@@ -184,6 +184,7 @@ struct block {
     u16 mode; /* enum jit_mode */
     u8 ranges;
     u8 landings;  /* that follow in the array, and go with it */
+    u8 call_len;  /* of a landing: bytes of the CALL */
     bool dropped; /* not in the tables any more. Read without the lock */
     struct code_range range[BLOCK_RANGES];
 };

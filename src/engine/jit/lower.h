@@ -94,6 +94,7 @@ struct translation {
     bool vectors;          /* the code so far has loaded vector registers 0..15 */
     bool high;             /* and 16..31 and the opmasks */
     bool x87;              /* has loaded the x87 state */
+    bool state_used;       /* some code before the last call has loaded one of these */
     u8 x87_insn, x87_data; /* x87 instructions whose FIP, FOP, and FDP have not been noted: index + 1, or 0 */
     bool ended;            /* the last instruction has left the block */
     struct tail tail[TAIL_MAX];
@@ -107,7 +108,7 @@ bool live_is_counted(const struct insn *insn);
 /* Does the code so far count on vector registers or the x87 state in the host? */
 static inline bool state_is_used(const struct translation *t)
 {
-    return t->vectors || t->high || t->x87;
+    return t->vectors || t->high || t->x87 || t->state_used;
 }
 
 /* Lowers instruction `i`. False, with nothing emitted: the interpreter's. */

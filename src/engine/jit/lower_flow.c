@@ -120,7 +120,7 @@ static bool lower_joined_call(struct translation *t, unsigned i)
     struct block *b = NULL;
     if (is_near(t, rip))
         b = cache_find(t->j->vm, hva_of(t, rip), rip, t->b->mode & ~(unsigned)MODE_PLAIN);
-    if (!b || !b->call)
+    if (!b || !b->call || b->call_len != t->insn[i].len)
         return false;
     struct link *link = link_new(t, rip);
     link->join = b;
@@ -139,6 +139,7 @@ static struct block *lower_landing(struct translation *t, unsigned i)
     b->rip = rip;
     b->hva = hva_of(t, rip);
     b->call = emit_here(&t->e);
+    b->call_len = t->insn[i].len;
     return b;
 }
 
@@ -149,6 +150,7 @@ static void lower_landed(struct translation *t, unsigned i, struct block *b)
     lookup_check(t->j, &t->e, b->rip, t->b->mode & MODE_USER, t->live[i + 1]);
     b->entry = emit_here(&t->e);
     groups_forget(t);
+    t->state_used |= t->vectors || t->x87;
     t->vectors = t->high = t->x87 = false;
 }
 

@@ -116,19 +116,6 @@ static unsigned table_claim(struct jit *j, u32 context)
     return n;
 }
 
-static struct jump_table *table_get(struct jit *j, u32 context)
-{
-    struct jumps *x = j->jumps;
-    unsigned n = 0;
-    while (n < JUMP_TABLES &&
-           !(x->owner[n].valid && x->owner[n].mode == j->mode && x->owner[n].context == context))
-        n++;
-    if (n == JUMP_TABLES)
-        n = table_claim(j, context);
-    x->owner[n].used = ++x->clock;
-    return &x->table[n];
-}
-
 /* The table that WORD_TABLE names, if it is one for the context. */
 static struct jump_table *table_current(const struct jit *j, bool user)
 {
@@ -139,6 +126,23 @@ static struct jump_table *table_current(const struct jit *j, bool user)
         is_users(x->owner[table - x->table].mode) != user)
         return NULL;
     return table;
+}
+
+static struct jump_table *table_get(struct jit *j, u32 context)
+{
+    struct jumps *x = j->jumps;
+    unsigned n = 0;
+    while (n < JUMP_TABLES &&
+           !(x->owner[n].valid && x->owner[n].mode == j->mode && x->owner[n].context == context))
+        n++;
+    if (n == JUMP_TABLES) {
+        struct jump_table *other = table_current(j, !is_users(j->mode));
+        if (other) /* it is in use */
+            x->owner[other - x->table].used = ++x->clock;
+        n = table_claim(j, context);
+    }
+    x->owner[n].used = ++x->clock;
+    return &x->table[n];
 }
 
 void jumps_select(struct jit *j)

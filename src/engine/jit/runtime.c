@@ -356,7 +356,7 @@ static bool step(struct jit *j)
 static void look_around(struct jit *j)
 {
     /* In this order (cache.h); stop_clear is a full barrier. */
-    atomic_store_explicit(&j->inside, atomic_load(&j->vm->epoch), memory_order_relaxed);
+    atomic_store_explicit(&j->inside, atomic_load(&j->vm->epoch), memory_order_release);
     stop_clear(j->v);
     jit_update_words(j->v);
     j->faulted = false;

@@ -155,6 +155,7 @@ static void note_unprotected(struct mmu *mmu, struct tlb_entry *e)
 void mmu_protect(struct vcpu *v)
 {
     struct mmu *mmu = v->mmu;
+    memset(mmu->code_write, 0, sizeof mmu->code_write);
     if (likely(mmu->unprotected_count <= UNPROTECTED_MAX)) {
         for (unsigned i = 0; i < mmu->unprotected_count; i++)
             mmu->unprotected[i]->write = 0;

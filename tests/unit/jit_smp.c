@@ -207,6 +207,27 @@ static void test_append(void)
     }
 }
 
+/* Beside code in a page that is read-only, by grace of CR0.WP = 0, and then no more; and behind INVLPG. */
+GUEST(protect, 64,
+      "mov $0x12000, %esi; call *%rsi; mov %cr0, %rdx; and $~0x10000, %edx; mov %rdx, %cr0; mov $9, %ecx\n"
+      "1: incl 0x12800; dec %ecx; jnz 1b; or $0x10000, %edx; mov %rdx, %cr0; 2: incl 0x12800; hlt");
+GUEST(unmap, 64,
+      "mov $0x12000, %esi; call *%rsi; mov $9, %ecx; 1: incl 0x12800; dec %ecx; jnz 1b\n"
+      "movq $0x12005, 0x103090; invlpg 0x12000; incl 0x12800; hlt");
+static void test_protect(void)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        cpus_prepare();
+        guest_page(g, g->cpu[0], FUNCTION, FUNCTION | (i ? 7 : 5));
+        guest_load(g, FUNCTION, function, function_end);
+        store_le32(guest_ptr(g, FUNCTION + 0x800), 0);
+        guest_load(g, GUEST_CODE, i ? unmap : protect, i ? unmap_end : protect_end);
+        CHECK_EQ(guest_run(g->cpu[0]), EXC_PF);
+        CHECK_EQ(g->cpu[0]->cr2, FUNCTION + 0x800);
+        CHECK_EQ(load_le32(guest_ptr(g, FUNCTION + 0x800)), 9);
+    }
+}
+
 /* Each CPU rewrites an instruction of its own loop, all in one page, while the others run there. */
 GUEST(storm, 64,
       "mov %ebp, %eax; shl $6, %eax; lea 0x10400(%rax), %rsi; mov $3000, %ecx\n"
@@ -309,6 +330,7 @@ int main(void)
     TAP_RUN(test_remap);
     TAP_RUN(test_data_beside_code);
     TAP_RUN(test_append);
+    TAP_RUN(test_protect);
     TAP_RUN(test_storm);
     TAP_RUN(test_eviction);
     TAP_RUN(test_evicted);

@@ -8,9 +8,9 @@
  * Registers while translated code runs: guest rAX rCX rDX rBX rBP rSI rDI R8 R12..R15 are in the host
  * registers of the same names; guest RSP is in host R9; guest R9, R10, R11 stay in v->gpr. Host R10, R11 are
  * scratch, host RSP is the host's stack, and the vCPU is at gs:0. The guest's arithmetic flags are the
- * host's; every other flag is in v->rflags. Vector registers, MXCSR, opmasks and the x87 state are in memory
- * until a block needs them, then in the host's until C is called that may look at them or change them
- * (lower_vector.c, lower_x87.c, lower_state.c).
+ * host's, within a block they may be parked in WORD_PARKED; every other flag is in v->rflags. Vector
+ * registers, MXCSR, opmasks and the x87 state are in memory until a block needs them, then in the host's
+ * until C is called that may look at them or change them (lower_vector.c, lower_x87.c, lower_state.c).
  *
  * Invariants
  *  1. At the entry of every block and at every exit all registers are exact, and so are the flags that the
@@ -18,7 +18,8 @@
  *  2. An instruction whose fast path fails (TLB miss, MMIO, a page that is code, a fault) has changed
  * nothing: the TLB is filled and it is tried again, or it is executed, wholly, by the interpreter. Translated
  * code never raises and never faults. The one inexactness: dead arithmetic flags have arbitrary values in the
- * frame of a fault or interrupt. Going on after it cannot tell.
+ * frame of a fault or interrupt, and for code that was written over what made them dead after they had died
+ * (live.c). Going on after it cannot tell.
  *  3. A block lies within one guest page; its key is (host address of its code, RIP, mode). Its mapping is
  * looked up in the exec TLB when it is entered from outside its page. What was found may be used again, as a
  * processor's TLB would, as long as the *context* is the same: asid_tag and code_epoch, or code_epoch alone

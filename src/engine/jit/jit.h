@@ -32,6 +32,8 @@
  * forgets it: the writer's before its next instruction, others before they take an event, and before their
  * next backward or far jump's target begins. (Another CPU must execute a serializing instruction before it
  * may count on new code, SDM vol. 3 8.1.3: those are the interpreter's.)
+ *     Lines (64 bytes) that no block was made from may be written to by translated code without a report
+ * (FILL_DIRECT); before a block is made of such a page all vCPUs leave translated code once.
  *  5. Jumps to RIPs that are not above their own poll the stop flag, far jumps too. Indirect jumps and
  * returns find nothing in their table while it is set. So a loop cannot miss a kick.
  *  6. Blocks belong to the VM. Code has no vCPU's own address or number in it: what differs is behind gs:.

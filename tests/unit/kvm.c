@@ -40,7 +40,7 @@ struct fake {
     struct kvm_regs regs;
     struct kvm_sregs sregs;
     struct kvm_vcpu_events events;
-    struct kvm_xsave xsave;
+    u32 xsave[1024];
     struct kvm_debugregs debug;
     struct kvm_xcrs xcrs;
     u64 tsc;

@@ -3,6 +3,7 @@
  * is named once in the log. The size and place of extended state (leaf 0Dh) are the host processor's: XSAVE
  * runs on it.
  */
+#include <stdlib.h>
 #include <string.h>
 #include "cpu/ctrl.h"
 #include "cpu/xstate.h"
@@ -23,10 +24,7 @@
 struct builder {
     struct vcpu *v;
     const struct kvm_vm *k;
-    struct {
-        struct kvm_cpuid2 head;
-        struct kvm_cpuid_entry2 entry[KVM_CPUID_MAX];
-    } out;
+    struct kvm_cpuid2 *out; /* with room for KVM_CPUID_MAX */
     bool report;
 };
 
@@ -50,15 +48,15 @@ u32 kvm_cpuid_supported(const struct kvm_vm *k, u32 leaf, u32 subleaf, char reg)
 
 static void add(struct builder *b, u32 leaf, u32 subleaf, u32 flags, const struct cpuid_regs *r)
 {
-    if (b->out.head.nent == KVM_CPUID_MAX)
+    if (b->out->nent == KVM_CPUID_MAX)
         return;
-    b->out.entry[b->out.head.nent++] = (struct kvm_cpuid_entry2){.function = leaf,
-                                                                 .index = subleaf,
-                                                                 .flags = flags,
-                                                                 .eax = r->eax,
-                                                                 .ebx = r->ebx,
-                                                                 .ecx = r->ecx,
-                                                                 .edx = r->edx};
+    b->out->entries[b->out->nent++] = (struct kvm_cpuid_entry2){.function = leaf,
+                                                                .index = subleaf,
+                                                                .flags = flags,
+                                                                .eax = r->eax,
+                                                                .ebx = r->ebx,
+                                                                .ecx = r->ecx,
+                                                                .edx = r->edx};
 }
 
 /* `always`: bits that need nothing of KVM. */
@@ -160,12 +158,16 @@ int kvm_cpuid_set(struct vcpu *v, struct error *err)
 {
     struct kvm_cpu *c = v->engine;
     struct builder b = {.v = v, .k = c->vm, .report = v->index == 0};
+    b.out = calloc(1, sizeof *b.out + KVM_CPUID_MAX * sizeof *b.out->entries);
+    if (!b.out)
+        return error_set(err, ENOMEM, "no memory for KVM's CPUID");
     for (u32 leaf = 0; leaf <= BASIC_LAST; leaf++)
         add_leaf(&b, leaf);
     add_leaf(&b, HYPERVISOR);
     for (u32 leaf = EXTENDED_BASE; leaf <= EXTENDED_LAST; leaf++)
         add_leaf(&b, leaf);
-    int rc = kvm_cpu_call(c, KVM_SET_CPUID2, &b.out);
+    int rc = kvm_cpu_call(c, KVM_SET_CPUID2, b.out);
+    free(b.out);
     if (rc < 0)
         return error_set(err, -rc, "KVM refuses the CPU model \"%s\": %s; try --cpu host", v->vm->model.name,
                          strerror(-rc));

@@ -29,21 +29,24 @@ static const struct {
     {MSR_MTRR_FIX4K, 8, FIELD(mtrr_fixed[3])},
 };
 
+/* KVM's list, and where its values belong. */
 struct msr_list {
-    struct kvm_msrs head;
-    struct kvm_msr_entry entry[MSRS_MAX];
+    _Alignas(8) u8 space[sizeof(struct kvm_msrs) + MSRS_MAX * sizeof(struct kvm_msr_entry)];
+    struct kvm_msrs *kvm; /* in `space` */
     u64 *field[MSRS_MAX]; /* NULL: a variable range's, or the TSC */
 };
 
 static void list_add(struct msr_list *list, u32 number, u64 *field)
 {
-    list->entry[list->head.nmsrs] = (struct kvm_msr_entry){.index = number, .data = field ? *field : 0};
-    list->field[list->head.nmsrs++] = field;
+    list->kvm->entries[list->kvm->nmsrs] =
+        (struct kvm_msr_entry){.index = number, .data = field ? *field : 0};
+    list->field[list->kvm->nmsrs++] = field;
 }
 
 static void list_fill(struct msr_list *list, struct vcpu *v)
 {
     memset(list, 0, sizeof *list);
+    list->kvm = (struct kvm_msrs *)(void *)list->space;
     for (size_t i = 0; i < ARRAY_LEN(table); i++)
         for (unsigned n = 0; n < table[i].count; n++)
             list_add(list, table[i].number + n, (u64 *)(void *)((u8 *)v + table[i].field) + n);
@@ -56,12 +59,12 @@ static void list_fill(struct msr_list *list, struct vcpu *v)
 /* KVM stops at the first register that it does not have; each is asked for by itself then. */
 static bool one(struct vcpu *v, unsigned long request, struct kvm_msr_entry *entry)
 {
-    struct {
-        struct kvm_msrs head;
-        struct kvm_msr_entry entry;
-    } single = {.head = {.nmsrs = 1}, .entry = *entry};
-    int rc = kvm_cpu_call(v->engine, request, &single);
-    *entry = single.entry;
+    _Alignas(8) u8 space[sizeof(struct kvm_msrs) + sizeof *entry] = {0};
+    struct kvm_msrs *list = (struct kvm_msrs *)(void *)space;
+    list->nmsrs = 1;
+    list->entries[0] = *entry;
+    int rc = kvm_cpu_call(v->engine, request, list);
+    *entry = list->entries[0];
     return rc == 1;
 }
 
@@ -70,10 +73,10 @@ bool kvm_msrs_pull(struct vcpu *v)
     struct kvm_cpu *c = v->engine;
     struct msr_list list;
     list_fill(&list, v);
-    int rc = kvm_cpu_call(c, KVM_GET_MSRS, &list.head);
-    for (u32 i = 0; i < list.head.nmsrs; i++)
-        if ((int)i < rc || one(v, KVM_GET_MSRS, &list.entry[i]))
-            *list.field[i] = list.entry[i].data;
+    int rc = kvm_cpu_call(c, KVM_GET_MSRS, list.kvm);
+    for (u32 i = 0; i < list.kvm->nmsrs; i++)
+        if ((int)i < rc || one(v, KVM_GET_MSRS, &list.kvm->entries[i]))
+            *list.field[i] = list.kvm->entries[i].data;
     struct kvm_msr_entry tsc = {.index = MSR_TSC};
     if (!one(v, KVM_GET_MSRS, &tsc))
         return false;
@@ -87,13 +90,13 @@ bool kvm_msrs_push(struct vcpu *v)
     struct kvm_cpu *c = v->engine;
     struct msr_list list;
     list_fill(&list, v);
-    int rc = kvm_cpu_call(c, KVM_SET_MSRS, &list.head);
+    int rc = kvm_cpu_call(c, KVM_SET_MSRS, list.kvm);
     if (rc < 0)
         return false;
-    for (u32 i = (u32)rc; i < list.head.nmsrs; i++)
-        if (!one(v, KVM_SET_MSRS, &list.entry[i]))
+    for (u32 i = (u32)rc; i < list.kvm->nmsrs; i++)
+        if (!one(v, KVM_SET_MSRS, &list.kvm->entries[i]))
             log_trace(v->vm->log, TRACE_CPU, "cpu%u: KVM does not take %#llx in MSR %#x", v->index,
-                      (unsigned long long)list.entry[i].data, list.entry[i].index);
+                      (unsigned long long)list.kvm->entries[i].data, list.kvm->entries[i].index);
     struct kvm_msr_entry tsc = {.index = MSR_TSC, .data = cpu_tsc(v)};
     return one(v, KVM_SET_MSRS, &tsc);
 }

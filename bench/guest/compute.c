@@ -22,13 +22,14 @@ static uint32_t random_next(void)
 
 /* FIPS 180-4, in portable C: what a program without the CPU's own instructions does. */
 static const uint32_t sha_k[64] = {
-    0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5, 0xd807aa98, 0x12835b01,
-    0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174, 0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc,
-    0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da, 0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147,
-    0x06ca6351, 0x14292967, 0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
-    0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070, 0x19a4c116, 0x1e376c08,
-    0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3, 0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208,
-    0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
+    0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
+    0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
+    0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
+    0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967,
+    0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
+    0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
+    0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
+    0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
 
 static uint32_t ror(uint32_t x, int n)
 {
@@ -45,8 +46,10 @@ static void sha_block(uint32_t h[8], const uint8_t *p)
                (ror(w[i - 2], 17) ^ ror(w[i - 2], 19) ^ w[i - 2] >> 10);
     memcpy(s, h, 32);
     for (int i = 0; i < 64; i++) {
-        uint32_t t1 = s[7] + (ror(s[4], 6) ^ ror(s[4], 11) ^ ror(s[4], 25)) + ((s[4] & s[5]) ^ (~s[4] & s[6])) + sha_k[i] + w[i];
-        uint32_t t2 = (ror(s[0], 2) ^ ror(s[0], 13) ^ ror(s[0], 22)) + ((s[0] & s[1]) ^ (s[0] & s[2]) ^ (s[1] & s[2]));
+        uint32_t t1 = s[7] + (ror(s[4], 6) ^ ror(s[4], 11) ^ ror(s[4], 25)) +
+                      ((s[4] & s[5]) ^ (~s[4] & s[6])) + sha_k[i] + w[i];
+        uint32_t t2 =
+            (ror(s[0], 2) ^ ror(s[0], 13) ^ ror(s[0], 22)) + ((s[0] & s[1]) ^ (s[0] & s[2]) ^ (s[1] & s[2]));
         memmove(s + 1, s, 28);
         s[4] += t1;
         s[0] = t1 + t2;
@@ -58,7 +61,8 @@ static void sha_block(uint32_t h[8], const uint8_t *p)
 static uint64_t sha256_c(int amount)
 {
     static uint8_t data[1 << 16];
-    uint32_t h[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
+    uint32_t h[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
+                     0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
     for (size_t i = 0; i < sizeof data; i++)
         data[i] = (uint8_t)random_next();
     for (int i = 0; i < amount; i++)
@@ -67,7 +71,8 @@ static uint64_t sha256_c(int amount)
     return (uint64_t)h[0] << 32 | h[7];
 }
 
-/* What CoreMark has: lists that are searched and sorted, integer matrices, a state machine over text, a CRC of it all. */
+/* What CoreMark has: lists that are searched and sorted, integer matrices, a state machine over text, a CRC
+ * of it all. */
 struct item {
     struct item *next;
     int16_t key, value;
@@ -136,7 +141,8 @@ static uint16_t matrix_run(uint16_t crc)
 
 static uint16_t states_run(uint16_t crc)
 {
-    static const char text[] = "5012,1234,-874,+122,35.54400,.1234500,-110.700,+0.64400,5.500e+3,-.123e-2,-87e+832,+0.6e-12,T0.3e-1F,-T.T++Tq,1T3.4e4z,"
+    static const char text[] = "5012,1234,-874,+122,35.54400,.1234500,-110.700,+0.64400,5.500e+3,-.123e-2,-"
+                               "87e+832,+0.6e-12,T0.3e-1F,-T.T++Tq,1T3.4e4z,"
                                "34.0e-T^,77.x,9e9,abc,12.5e+77,-0,+.5,3,44,555,6666,e5,.e1,";
     enum { START, SIGN, INT, POINT, FRACTION, EXPONENT, EXPSIGN, EXPONENT_INT, BAD, STATES } s = START;
     uint32_t count[STATES] = {0};
@@ -149,15 +155,30 @@ static uint16_t states_run(uint16_t crc)
         }
         int digit = ch >= '0' && ch <= '9';
         switch (s) {
-        case START: s = digit ? INT : ch == '+' || ch == '-' ? SIGN : ch == '.' ? POINT : BAD; break;
-        case SIGN: s = digit ? INT : ch == '.' ? POINT : BAD; break;
-        case INT: s = digit ? INT : ch == '.' ? FRACTION : ch == 'e' ? EXPONENT : BAD; break;
-        case POINT: s = digit ? FRACTION : BAD; break;
-        case FRACTION: s = digit ? FRACTION : ch == 'e' ? EXPONENT : BAD; break;
-        case EXPONENT: s = digit ? EXPONENT_INT : ch == '+' || ch == '-' ? EXPSIGN : BAD; break;
+        case START:
+            s = digit ? INT : ch == '+' || ch == '-' ? SIGN : ch == '.' ? POINT : BAD;
+            break;
+        case SIGN:
+            s = digit ? INT : ch == '.' ? POINT : BAD;
+            break;
+        case INT:
+            s = digit ? INT : ch == '.' ? FRACTION : ch == 'e' ? EXPONENT : BAD;
+            break;
+        case POINT:
+            s = digit ? FRACTION : BAD;
+            break;
+        case FRACTION:
+            s = digit ? FRACTION : ch == 'e' ? EXPONENT : BAD;
+            break;
+        case EXPONENT:
+            s = digit ? EXPONENT_INT : ch == '+' || ch == '-' ? EXPSIGN : BAD;
+            break;
         case EXPSIGN:
-        case EXPONENT_INT: s = digit ? EXPONENT_INT : BAD; break;
-        default: break;
+        case EXPONENT_INT:
+            s = digit ? EXPONENT_INT : BAD;
+            break;
+        default:
+            break;
         }
     }
     for (int i = 0; i < STATES; i++)
@@ -172,7 +193,8 @@ static uint64_t core(int amount)
     uint16_t crc = 0;
     for (int round = 0; round < amount; round++) {
         for (int i = 0; i < N; i++)
-            items[i] = (struct item){i + 1 < N ? &items[i + 1] : NULL, (int16_t)i, (int16_t)(random_next() & 0x7fff)};
+            items[i] = (struct item){i + 1 < N ? &items[i + 1] : NULL, (int16_t)i,
+                                     (int16_t)(random_next() & 0x7fff)};
         struct item *list = list_sort(items, 1);
         for (int want = 0; want < 20; want++)
             for (struct item *p = list; p; p = p->next)
@@ -267,8 +289,10 @@ static uint64_t x87(int amount)
 static uint64_t nbody(int amount)
 {
     enum { N = 5 };
-    static double p[N][3] = {{0, 0, 0}, {4.84, -1.16, -.10}, {8.34, 4.12, -.4}, {12.89, -15.11, -.22}, {15.37, -25.9, .179}};
-    static double v[N][3] = {{0, 0, 0}, {.606, 2.81, -.02}, {-1.01, 1.82, .008}, {1.08, .868, -.01}, {.979, .594, -.034}};
+    static double p[N][3] = {
+        {0, 0, 0}, {4.84, -1.16, -.10}, {8.34, 4.12, -.4}, {12.89, -15.11, -.22}, {15.37, -25.9, .179}};
+    static double v[N][3] = {
+        {0, 0, 0}, {.606, 2.81, -.02}, {-1.01, 1.82, .008}, {1.08, .868, -.01}, {.979, .594, -.034}};
     static const double m[N] = {39.47, .03769, .011286, .0017237, .0020336};
     for (int step = 0; step < amount; step++) {
         for (int i = 0; i < N; i++)
@@ -300,17 +324,20 @@ static uint64_t sse2(int amount)
     uint64_t sum = 0;
     for (int y = 0; y < amount; y++)
         for (int x = 0; x < SIZE; x += 2) {
-            __m128d cr = _mm_set_pd(-2.0 + 3.0 * x / SIZE, -2.0 + 3.0 * (x + 1) / SIZE), ci = _mm_set1_pd(-1.0 + 2.0 * (y % SIZE) / SIZE);
+            __m128d cr = _mm_set_pd(-2.0 + 3.0 * x / SIZE, -2.0 + 3.0 * (x + 1) / SIZE),
+                    ci = _mm_set1_pd(-1.0 + 2.0 * (y % SIZE) / SIZE);
             __m128d zr = _mm_setzero_pd(), zi = zr, count = zr, four = _mm_set1_pd(4), one = _mm_set1_pd(1);
             for (int i = 0; i < 100; i++) {
-                __m128d r2 = _mm_mul_pd(zr, zr), i2 = _mm_mul_pd(zi, zi), inside = _mm_cmple_pd(_mm_add_pd(r2, i2), four);
+                __m128d r2 = _mm_mul_pd(zr, zr), i2 = _mm_mul_pd(zi, zi),
+                        inside = _mm_cmple_pd(_mm_add_pd(r2, i2), four);
                 if (!_mm_movemask_pd(inside))
                     break;
                 count = _mm_add_pd(count, _mm_and_pd(inside, one));
                 zi = _mm_add_pd(_mm_mul_pd(_mm_add_pd(zr, zr), zi), ci);
                 zr = _mm_add_pd(_mm_sub_pd(r2, i2), cr);
             }
-            sum = sum * 31 + (uint64_t)(_mm_cvtsd_f64(count) + 101 * _mm_cvtsd_f64(_mm_unpackhi_pd(count, count)));
+            sum = sum * 31 +
+                  (uint64_t)(_mm_cvtsd_f64(count) + 101 * _mm_cvtsd_f64(_mm_unpackhi_pd(count, count)));
         }
     return sum;
 }
@@ -365,9 +392,11 @@ __attribute__((target("avx2"))) static uint64_t avx2_int(int amount)
     for (int round = 0; round < amount; round++) {
         __m256i total = _mm256_setzero_si256();
         for (int i = 0; i < SIZE; i += 32) {
-            __m256i x = _mm256_loadu_si256((const __m256i *)(a + i)), y = _mm256_loadu_si256((const __m256i *)(b + i));
+            __m256i x = _mm256_loadu_si256((const __m256i *)(a + i)),
+                    y = _mm256_loadu_si256((const __m256i *)(b + i));
             total = _mm256_add_epi64(total, _mm256_sad_epu8(x, y));
-            __m256i blend = _mm256_avg_epu8(_mm256_adds_epu8(x, _mm256_shuffle_epi8(y, x)), _mm256_max_epu8(x, y));
+            __m256i blend =
+                _mm256_avg_epu8(_mm256_adds_epu8(x, _mm256_shuffle_epi8(y, x)), _mm256_max_epu8(x, y));
             _mm256_storeu_si256((__m256i *)(a + i), _mm256_sub_epi8(blend, _mm256_set1_epi8((char)round)));
         }
         uint64_t lanes[4];
@@ -406,8 +435,10 @@ int main(int argc, char **argv)
         const char *name;
         uint64_t (*run)(int amount);
     } kernels[] = {
-        {"sha256", sha256_c}, {"core", core},   {"string-sort", string_sort}, {"hash", hash_table}, {"x87", x87},       {"nbody", nbody},
-        {"sse2", sse2},       {"avx2", avx2},   {"avx2-int", avx2_int},       {"memory", memory},   {"fib", fib},
+        {"sha256", sha256_c}, {"core", core}, {"string-sort", string_sort},
+        {"hash", hash_table}, {"x87", x87},   {"nbody", nbody},
+        {"sse2", sse2},       {"avx2", avx2}, {"avx2-int", avx2_int},
+        {"memory", memory},   {"fib", fib},
     };
     for (size_t i = 0; argc == 3 && i < sizeof kernels / sizeof *kernels; i++)
         if (strcmp(argv[1], kernels[i].name) == 0) {

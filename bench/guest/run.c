@@ -1,18 +1,19 @@
 /*
  * The runner of the benchmark's rows, the same natively and in a virtual machine: run FILE
  *
- * Each line of FILE is a row, its fields separated by tabs: name, seconds that one run may take, number of timed runs,
- * shell commands to run before (untimed: warm-up), timed, and after (untimed: what they print is hashed like the timed
- * command's output). On standard output, one line each, for bench/suite:
+ * Each line of FILE is a row, its fields separated by tabs: name, seconds that one run may take, number of
+ * timed runs, shell commands to run before (untimed: warm-up), timed, and after (untimed: what they print is
+ * hashed like the timed command's output). On standard output, one line each, for bench/suite:
  *
- *   @@ begin NAME RUN                                    the timed command is between these two, so that the host can
+ *   @@ begin NAME RUN                                    the timed command is between these two, so that the
+ * host can
  *   @@ stop NAME RUN                                     look at its own clocks
  *   @@ end NAME RUN WALL_NS CPU_NS STATUS HASH [RATE]    STATUS: the shell's, or "timeout", "signal-N"
  *   @@ note NAME TEXT                                    the last thing a failing command wrote on stderr
  *   @@ done
  *
- * HASH is of the output, so that wrong results are seen. A command that measures by itself prints "rate N", a speed in
- * units a second: it is passed on and not hashed.
+ * HASH is of the output, so that wrong results are seen. A command that measures by itself prints "rate N", a
+ * speed in units a second: it is passed on and not hashed.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -161,8 +162,9 @@ static void row_run(char *row)
             if (strcmp(check.status, "0") != 0)
                 snprintf(o.status, sizeof o.status, "check-%.10s", check.status);
         }
-        snprintf(line, sizeof line, "@@ end %s %d %llu %llu %s %016llx %.6g\n", field[0], i, (unsigned long long)o.wall_ns,
-                 (unsigned long long)o.cpu_ns, o.status, (unsigned long long)o.hash, o.rate);
+        snprintf(line, sizeof line, "@@ end %s %d %llu %llu %s %016llx %.6g\n", field[0], i,
+                 (unsigned long long)o.wall_ns, (unsigned long long)o.cpu_ns, o.status,
+                 (unsigned long long)o.hash, o.rate);
         say(line);
         if (strcmp(o.status, "0") != 0)
             note_errors(field[0]);

@@ -55,7 +55,8 @@ static void read_write(int amount)
     int zero = open("/dev/zero", O_RDONLY), null = open("/dev/null", O_WRONLY);
     want(zero >= 0 && null >= 0, "open");
     for (int i = 0; i < amount; i++)
-        want(read(zero, byte, sizeof byte) == sizeof byte && write(null, byte, sizeof byte) == sizeof byte, "read");
+        want(read(zero, byte, sizeof byte) == sizeof byte && write(null, byte, sizeof byte) == sizeof byte,
+             "read");
 }
 
 static void file_read(int amount)
@@ -92,7 +93,8 @@ static void pipe_self(int amount)
     char data[512] = "";
     want(pipe(fd) == 0, "pipe");
     for (int i = 0; i < amount; i++)
-        want(write(fd[1], data, sizeof data) == sizeof data && read(fd[0], data, sizeof data) == sizeof data, "pipe");
+        want(write(fd[1], data, sizeof data) == sizeof data && read(fd[0], data, sizeof data) == sizeof data,
+             "pipe");
 }
 
 /* Two processes wake each other: two context switches a round. */
@@ -339,7 +341,9 @@ static void epoll_loop(int amount)
     struct epoll_event event = {.events = EPOLLIN};
     want(pipe(fd) == 0 && epoll_ctl(poller, EPOLL_CTL_ADD, fd[0], &event) == 0, "epoll");
     for (int i = 0; i < amount; i++)
-        want(write(fd[1], &byte, 1) == 1 && epoll_wait(poller, &event, 1, -1) == 1 && read(fd[0], &byte, 1) == 1, "epoll");
+        want(write(fd[1], &byte, 1) == 1 && epoll_wait(poller, &event, 1, -1) == 1 &&
+                 read(fd[0], &byte, 1) == 1,
+             "epoll");
 }
 
 static void yield(int amount)
@@ -358,12 +362,14 @@ int main(int argc, char **argv)
         const char *name;
         void (*run)(int amount);
     } rows[] = {
-        {"null", null_call},           {"clock", clock_read},      {"read-write", read_write},   {"file-read", file_read},
-        {"stat", file_stat},           {"create", file_create},    {"pipe", pipe_self},          {"switch", context_switch},
-        {"socket", socket_switch},     {"fork", fork_wait},        {"fork-copy", fork_copy},     {"fork-exec", fork_exec},
-        {"mmap", mmap_munmap},         {"page-fault", page_fault}, {"file-map", file_map},       {"mprotect", protect},
-        {"signal", signal_raise},      {"segv", signal_fault},     {"futex", futex_switch},      {"thread", thread_create},
-        {"mutex", mutex_fight},        {"epoll", epoll_loop},      {"yield", yield},
+        {"null", null_call},      {"clock", clock_read},      {"read-write", read_write},
+        {"file-read", file_read}, {"stat", file_stat},        {"create", file_create},
+        {"pipe", pipe_self},      {"switch", context_switch}, {"socket", socket_switch},
+        {"fork", fork_wait},      {"fork-copy", fork_copy},   {"fork-exec", fork_exec},
+        {"mmap", mmap_munmap},    {"page-fault", page_fault}, {"file-map", file_map},
+        {"mprotect", protect},    {"signal", signal_raise},   {"segv", signal_fault},
+        {"futex", futex_switch},  {"thread", thread_create},  {"mutex", mutex_fight},
+        {"epoll", epoll_loop},    {"yield", yield},
     };
     for (size_t i = 0; argc == 3 && i < sizeof rows / sizeof *rows; i++)
         if (strcmp(argv[1], rows[i].name) == 0) {

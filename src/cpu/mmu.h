@@ -1,8 +1,9 @@
 /*
  * Guest linear memory: the soft TLB and its fast path, page walks, and accesses that may raise.
  *
- * A TLB entry's tag is the linear page or-ed with the 12-bit tag of the address space; CR3 switches and
- * flushes change the tag instead of emptying the table. Entries exist only for RAM and ROM (read/exec) and
+ * A TLB entry's tag is the linear page or-ed with a 12-bit tag (v->tlb_tag): that of the address space, or in
+ * the kernel's TLB one that outlives it (mmu_priv.h); CR3 switches and flushes change the tag instead of
+ * emptying the table. Entries exist only for RAM and ROM (read/exec) and
  * only for what the access may do right now: a write tag means D is set, the page is writable with these
  * rights, has no watchpoint, is logged dirty and no engine tracks it as code. Everything else goes through
  * the slow path, every time.

@@ -3,7 +3,7 @@
  *
  * 64-bit code and 32-bit protected-mode code (compatibility mode too) whose code segment is flat are
  * translated block by block. Other code runs in the interpreter's loop; an instruction that lower.c's table
- * does not have is one call of interp_step.
+ * does not have is a call of its handler (jit_call), or of the interpreter (jit_step).
  *
  * Registers while translated code runs: guest rAX rCX rDX rBX rBP rSI rDI R8 R12..R15 are in the host
  * registers of the same names; guest RSP is in host R9; guest R9, R10, R11 stay in v->gpr. Host R10, R11 are
@@ -17,9 +17,10 @@
  * code ahead may read. Flags that are dead there (overwritten before they are read) may be anything.
  *  2. An instruction whose fast path fails (TLB miss, MMIO, a page that is code, a fault) has changed
  * nothing: the TLB is filled and it is tried again, or it is executed, wholly, by the interpreter. Translated
- * code never raises and never faults. The one inexactness: dead arithmetic flags have arbitrary values in the
- * frame of a fault or interrupt, and for code that was written over what made them dead after they had died
- * (live.c). Going on after it cannot tell.
+ * code never raises and never faults. A handler that it calls may: all registers are in memory then, v->rip
+ * is the instruction's, and what unwinds ends in the run loop. The one inexactness: dead arithmetic flags
+ * have arbitrary values in the frame of a fault or interrupt, and for code that was written over what made
+ * them dead after they had died (live.c). Going on after it cannot tell.
  *  3. A block lies within one guest page; its key is (host address of its code, RIP, mode). Its mapping is
  * looked up in the exec TLB when it is entered from outside its page. What was found may be used again, as a
  * processor's TLB would, as long as the *context* is the same: asid_tag and code_epoch, or code_epoch alone
@@ -39,7 +40,11 @@
  *  6. Blocks belong to the VM. Code has no vCPU's own address or number in it: what differs is behind gs:.
  * Code memory is used again only after every vCPU has left translated code since the block was removed
  * (cache.h).
- *  7. Host RSP is the same at every entry of every block; [RSP] and what is below is anyone's scratch. A CALL
+ *  7. The mode, the rights and what is derived from them (WORD_MODE, WORD_TLB, WORD_TAG, v->cpl,
+ * v->mmu_index, v->event_mask) change together, in jit_update_words after any call of C that may change them,
+ * or inline (lower_rights, lower_transfer.c); inline only to a mode that WORD_TABLE_MODE has a table for.
+ * RFLAGS.TF and RF, and everything else in v->attention, are 0 in translated code.
+ *  8. Host RSP is the same at every entry of every block; [RSP] and what is below is anyone's scratch. A CALL
  * is a host call and a RET a host ret, so that the host predicts where it goes; but what decides is the
  * table.
  */

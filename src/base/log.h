@@ -28,6 +28,7 @@
     X(BOOT, "boot", "kernel loading")                                                                        \
     X(FIRMWARE, "firmware", "what the firmware says on its debug port (402h)")                               \
     X(JIT, "jit", "translation, with guest and host code")                                                   \
+    X(JITCHECK, "jitcheck", "translated code that has what it must not have (checks every block)")           \
     X(JITMAP, "jitmap", "translated blocks, for perf(1): in /tmp/perf-PID.map")
 
 enum trace_topic {

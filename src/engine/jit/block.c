@@ -1,8 +1,10 @@
 /* Building a block: which instructions, which flags are live where, the code, the trace. */
+#include <stdlib.h>
 #include "base/log.h"
 #include "engine/jit/cache.h"
 #include "engine/jit/jump.h"
 #include "engine/jit/lower_system.h"
+#include "engine/jit/verify.h"
 #include "engine/jit/lower_vector.h"
 #include "mem/mem.h"
 
@@ -19,6 +21,8 @@ static bool is_call(const struct insn *insn)
 {
     return insn->id == INSN_CALL || insn->id == INSN_CALL_IND;
 }
+
+#define REFUSALS_SHOWN 5
 
 /* Conditional branches end a block only if it has many. */
 #define BRANCHES_MAX 5
@@ -176,6 +180,27 @@ static void trace(const struct translation *t, const u8 *start, const u8 *cold)
     trace_host(log, cold, t->e.cold, t->e.to_exec);
 }
 
+/* --trace jitcheck */
+static void verify(struct jit_vm *vm, const struct block *b, const u8 *start, const u8 *end)
+{
+    const u8 *const entry[] = {b->poll, b->entry};
+    const u8 *where;
+    struct log *log = vm->vm->log;
+    if (!vm->verifier)
+        vm->verifier = malloc(verifier_size());
+    if (!vm->verifier)
+        return;
+    vm->verified++;
+    const char *why = verify_code(vm->verifier, vm, start, end, entry, ARRAY_LEN(entry), &where);
+    if (!why)
+        return;
+    if (vm->refused++ < REFUSALS_SHOWN) {
+        log_warn(log, "jitcheck: block %llx, mode %x: the host's instruction at +%x %s",
+                 (unsigned long long)b->rip, b->mode, (unsigned)(where - start), why);
+        trace_host(log, start, end, vm->rx - vm->rw);
+    }
+}
+
 /* What the translation depends on. */
 static void note_range(struct block *b, unsigned offset, unsigned len)
 {
@@ -270,6 +295,8 @@ static struct block *translate_locked(struct jit *j, struct code_page *page, con
     vm->guest_bytes += t.len;
     if (log_traces(j->v->vm->log, TRACE_JIT))
         trace(&t, start, cold);
+    if (log_traces(j->v->vm->log, TRACE_JITCHECK))
+        verify(vm, t.b, start, t.e.p);
     return t.b;
 }
 

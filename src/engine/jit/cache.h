@@ -98,6 +98,8 @@ struct jit_vm {
     _Atomic(u64) epoch;
     struct dropped dropped[DROP_LOG];
     u64 dropped_count;
+    struct verifier *verifier; /* --trace jitcheck, once it is used */
+    u64 verified, refused;
     /* Statistics. */
     u64 translated, insns, guest_bytes, host_bytes, chained, evicted, evicted_blocks, spared, no_room;
     u64 drops, writes, false_hits, guards, rests, direct;

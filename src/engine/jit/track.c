@@ -328,6 +328,7 @@ void track_destroy(struct vm *vm)
         fclose(t->map);
     cache_destroy(t);
     pthread_mutex_destroy(&t->lock);
+    free(t->verifier);
     free(t);
     vm->engine_vm = NULL;
 }

@@ -25,13 +25,17 @@ enum kind {
     ADDEND, /* its addend */
     HOST,   /* host address of `size` bytes (for writing) */
     BYTE,   /* 0..255 */
+    FILLED, /* flags say "above" if T0 is now ENTRY for `size` bytes (for writing) */
     CODE,   /* where a look-up leads */
 };
 
-/* A linear address: a sum, or (base 0xfd) what was computed at `disp`. */
+/* A linear address: a sum of host registers, guest registers in memory (IN_MEMORY + n), the base of a segment
+ * (at `seg` in the vCPU, or 0) and a constant; or (base COMPUTED) what was computed at `disp`. */
+#define IN_MEMORY 32
 struct sum {
     u8 base, index, scale;
     bool wide;
+    u32 seg;
     s64 disp;
 };
 #define COMPUTED 0xfd
@@ -69,13 +73,13 @@ static bool value_equal(const struct value *a, const struct value *b)
 {
     return a->kind == b->kind && a->write == b->write && a->size == b->size && a->e.base == b->e.base &&
            a->e.index == b->e.index && a->e.scale == b->e.scale && a->e.wide == b->e.wide &&
-           a->e.disp == b->e.disp;
+           a->e.disp == b->e.disp && a->e.seg == b->e.seg;
 }
 
 static bool sum_equal(const struct sum *a, const struct sum *b)
 {
     return a->base == b->base && a->index == b->index && a->scale == b->scale && a->wide == b->wide &&
-           a->disp == b->disp;
+           a->disp == b->disp && a->seg == b->seg;
 }
 
 static void refuse(struct verifier *c, const u8 *p, const char *why)
@@ -167,6 +171,14 @@ static void forget_register(struct facts *f, unsigned reg)
     for (unsigned i = 0; i < ARRAY_LEN(all); i++)
         if (all[i]->kind >= LINEAR && all[i]->kind <= ADDEND &&
             (all[i]->e.base == reg || all[i]->e.index == reg))
+            *all[i] = (struct value){.kind = ANY};
+}
+
+static void forget_segments(struct facts *f)
+{
+    struct value *all[] = {&f->t0, &f->t1, &f->compared, &f->cell[CELL_LINEAR], &f->cell[CELL_VALUE]};
+    for (unsigned i = 0; i < ARRAY_LEN(all); i++)
+        if (all[i]->e.seg)
             *all[i] = (struct value){.kind = ANY};
 }
 
@@ -271,16 +283,47 @@ static void check_kind(struct verifier *c, const u8 *p, const struct insn *insn)
         refuse(c, p, "is none of a translation's");
 }
 
-static struct sum sum_of(const struct insn *insn, const u8 *p, bool wide)
+static struct sum sum_computed(const u8 *p)
+{
+    return (struct sum){.base = COMPUTED, .index = MEM_NO_REG, .disp = (s64)(uintptr_t)p};
+}
+
+/* The value of a scratch register as a part of a sum. */
+static const struct value *scratch(const struct facts *f, unsigned reg)
+{
+    return reg == T0 ? &f->t0 : reg == T1 ? &f->t1 : NULL;
+}
+
+static bool is_alone(const struct value *v)
+{
+    return v->kind == LINEAR && v->e.index == MEM_NO_REG && v->e.wide && !v->e.seg && v->e.base != COMPUTED;
+}
+
+static struct sum sum_of(const struct insn *insn, const u8 *p, const struct facts *f, bool wide)
 {
     const struct insn_mem *m = &insn->mem;
+    const struct value *base = scratch(f, m->base), *index = scratch(f, m->index);
     struct sum e = {.base = m->base, .index = m->index, .scale = m->scale, .wide = wide, .disp = m->disp};
-    /* Scratch registers hold what came from memory: not to be known again. */
-    if (m->base == T0 || m->base == T1 || m->index == T0 || m->index == T1 || m->base == MEM_REG_RIP)
-        return (struct sum){.base = COMPUTED, .index = MEM_NO_REG, .disp = (s64)(uintptr_t)p};
+    if (m->base == MEM_REG_RIP || (base && !is_alone(base)) ||
+        (index && (!is_alone(index) || index->e.disp || index->e.base == MEM_NO_REG)))
+        return sum_computed(p);
+    if (base) {
+        e.base = base->e.base;
+        e.disp += base->e.disp;
+    }
+    if (index)
+        e.index = index->e.base;
     if (e.index == MEM_NO_REG)
         e.scale = 0;
     return e;
+}
+
+static bool is_segment_base(u32 offset)
+{
+    for (unsigned i = 0; i < SREG_COUNT; i++)
+        if (offset == AT_SEG_BASE(i))
+            return true;
+    return false;
 }
 
 /* What T0 or T1 holds behind an instruction that writes it. */
@@ -291,8 +334,7 @@ static struct value written(const struct insn *insn, const u8 *p, const struct f
     struct value v = *old, any = {.kind = ANY};
     bool mem = insn->nopnds > 1 && b->kind == OPND_MEM, gs = mem && insn->mem.seg == GS, wide = a->size == 8;
     u32 offset = (u32)insn->mem.disp;
-    struct value computed = {.kind = LINEAR,
-                             .e = {.base = COMPUTED, .index = MEM_NO_REG, .disp = (s64)(uintptr_t)p}};
+    struct value computed = {.kind = LINEAR, .e = sum_computed(p)};
     switch (insn->id) {
     case INSN_LEA:
         if (reg == T1 && insn->mem.base == T0 && insn->mem.index == MEM_NO_REG && wide &&
@@ -302,12 +344,16 @@ static struct value written(const struct insn *insn, const u8 *p, const struct f
             v.size = (u16)(insn->mem.disp + 1);
             return v;
         }
-        return (struct value){.kind = LINEAR, .e = sum_of(insn, p, wide)};
+        return (struct value){.kind = LINEAR, .e = sum_of(insn, p, f, wide)};
     case INSN_MOV:
         if (a->size < 4)
             return any;
         if (gs && insn->mem.base == MEM_NO_REG && cell_of(offset) >= 0 && wide)
             return f->cell[cell_of(offset)].kind == ANY ? computed : f->cell[cell_of(offset)];
+        if (gs && wide && insn->mem.base == MEM_NO_REG && offset < AT_GPR(16) && offset % 8 == 0)
+            return (struct value){
+                .kind = LINEAR,
+                .e = {.base = (u8)(IN_MEMORY + offset / 8), .index = MEM_NO_REG, .wide = true}};
         if (mem && !gs && is_tlb_entry(insn, f) && insn->mem.disp == offsetof(struct tlb_entry, addend) &&
             wide && f->t0.kind == ENTRY) {
             v = f->t0;
@@ -342,8 +388,14 @@ static struct value written(const struct insn *insn, const u8 *p, const struct f
             v.size = 0;
             return v;
         }
-        if (reg == T1 && old->kind == LAST && wide && b->kind == OPND_IMM && insn->imm == PAGE_MASK) {
+        if (reg == T1 && old->kind == LAST && wide && b->kind == OPND_IMM) {
+            /* An address that is a multiple of `align` comes with as many bytes. */
+            u64 align = (insn->imm & ~PAGE_MASK) + 1;
+            if ((insn->imm & PAGE_MASK) != PAGE_MASK || (align & (align - 1)) ||
+                (align > 1 && old->size != 1))
+                return computed;
             v.kind = PAGE;
+            v.size = (u16)(align > 1 ? align : old->size);
             return v;
         }
         return computed;
@@ -354,6 +406,15 @@ static struct value written(const struct insn *insn, const u8 *p, const struct f
         }
         return computed;
     case INSN_ADD:
+        if (old->kind == PAGE && gs && offset == AT_ASID && wide) {
+            v.kind = TAG;
+            return v;
+        }
+        if (old->kind == LINEAR && gs && !old->e.seg && old->e.base != COMPUTED && a->size >= 4 &&
+            is_segment_base(offset)) {
+            v.e.seg = offset | !wide; /* the sum is 32 bits wide */
+            return v;
+        }
         if (old->kind == MASKED && !old->size && gs && offset == AT_WORD(WORD_TLB) && wide) {
             v.kind = SLOT;
             return v;
@@ -402,6 +463,10 @@ static void follow_writes(const struct insn *insn, const u8 *p, struct facts *f)
     for (u32 at = from & ~7u; at < to; at += 8)
         if (cell_of(at) >= 0)
             f->cell[cell_of(at)] = (struct value){.kind = ANY};
+    for (u32 at = from & ~7u; at < to && at < AT_GPR(16); at += 8)
+        forget_register(f, IN_MEMORY + at / 8);
+    if (from < AT_SEG_BASE(SREG_COUNT) && to > AT_SEG_BASE(0))
+        forget_segments(f);
     int cell = insn->mem.base == MEM_NO_REG ? cell_of((u32)insn->mem.disp) : -1;
     if (cell < 0 || insn->id != INSN_MOV || insn->opnd[1].kind != OPND_GPR || m->size != 8)
         return;
@@ -437,17 +502,25 @@ static void follow_call(struct verifier *c, const u8 *p, const u8 *behind, const
     struct value group[GROUP_MAX];
     memcpy(group, &f->cell[CELL_GROUP], sizeof group);
     bool looks_up = exec == k->lookup;
-    bool quiet =
-        looks_up || exec == k->fill || exec == k->vectors_load || exec == k->high_load || exec == k->x87_load;
-    struct value t0 = f->t0, value = f->cell[CELL_VALUE];
+    bool fills = exec == k->fill[0] || exec == k->fill[1];
+    bool quiet = looks_up || fills || exec == k->vectors_load || exec == k->high_load || exec == k->x87_load;
+    struct value t0 = f->t0, how = f->t1, value = f->cell[CELL_VALUE], linear = f->cell[CELL_LINEAR];
     forget_all(f);
     if (quiet) {
+        f->cell[CELL_LINEAR] = linear;
         memcpy(&f->cell[CELL_GROUP], group, sizeof group);
         f->cell[CELL_VALUE] = value;
     }
     if (looks_up) {
         f->t0 = t0;
         f->t1 = (struct value){.kind = CODE};
+    }
+    if (fills && t0.kind == LINEAR && how.kind == LINEAR && how.e.base == MEM_NO_REG &&
+        how.e.index == MEM_NO_REG) {
+        f->compared = t0;
+        f->compared.kind = FILLED;
+        f->compared.size = how.e.disp & 0xff;
+        f->compared.write = how.e.disp >> 8 & 1;
     }
     reach(c, behind, f);
 }
@@ -467,12 +540,19 @@ static void follow_branch(struct verifier *c, const u8 *p, const struct insn *in
     case INSN_JMP:
         follow_jump(c, p, target, f);
         return;
-    case INSN_JCC:
-        follow_jump(c, p, target, f);
+    case INSN_JCC: {
+        struct facts taken = *f;
+        if (compared.kind == FILLED) {
+            f->compared = compared;
+            taken.t0 = compared;
+            taken.t0.kind = (insn->opcode & 15) == 7 ? ENTRY : ANY; /* above */
+        }
+        follow_jump(c, p, target, &taken);
         if ((insn->opcode & 15) == 5 && compared.kind == ENTRY) /* not equal */
             f->t0 = compared;
         reach(c, behind, f);
         return;
+    }
     case INSN_JCXZ:
         follow_jump(c, p, target, f);
         reach(c, behind, f);

@@ -69,7 +69,8 @@ static const char *verify(const char *code, size_t size)
     /* jmp to a thunk, so that the code has an end */
     bytes[size] = 0xe9;
     store_le32(bytes + size + 1, (u32)(t->thunk.exit - (bytes + size + 5 + (t->rx - t->rw))));
-    const char *why = verify_code(c, t, bytes, bytes + size + 5, entry, 1, &where);
+    const char *why = verify_code(c, t, NULL, (struct code_span[]){{bytes, bytes + size + 5}, {NULL, NULL}},
+                                  entry, 1, &where);
     free(c);
     return why;
 }

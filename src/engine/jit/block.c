@@ -181,9 +181,9 @@ static void trace(const struct translation *t, const u8 *start, const u8 *cold)
 }
 
 /* --trace jitcheck */
-static void verify(struct jit_vm *vm, const struct block *b, const u8 *start, const u8 *end)
+static void verify(struct jit_vm *vm, const struct block *b, const struct code_span span[2])
 {
-    const u8 *const entry[] = {b->poll, b->entry};
+    const u8 *const entry[] = {b->checked, b->poll, b->entry};
     const u8 *where;
     struct log *log = vm->vm->log;
     if (!vm->verifier)
@@ -191,13 +191,14 @@ static void verify(struct jit_vm *vm, const struct block *b, const u8 *start, co
     if (!vm->verifier)
         return;
     vm->verified++;
-    const char *why = verify_code(vm->verifier, vm, start, end, entry, ARRAY_LEN(entry), &where);
+    const char *why = verify_code(vm->verifier, vm, b, span, entry, ARRAY_LEN(entry), &where);
     if (!why)
         return;
     if (vm->refused++ < REFUSALS_SHOWN) {
-        log_warn(log, "jitcheck: block %llx, mode %x: the host's instruction at +%x %s",
-                 (unsigned long long)b->rip, b->mode, (unsigned)(where - start), why);
-        trace_host(log, start, end, vm->rx - vm->rw);
+        log_warn(log, "jitcheck: block %llx, mode %x: the host's instruction at %p %s",
+                 (unsigned long long)b->rip, b->mode, (const void *)(where + (vm->rx - vm->rw)), why);
+        for (unsigned i = 0; i < 2; i++)
+            trace_host(log, span[i].start, span[i].end, vm->rx - vm->rw);
     }
 }
 
@@ -296,7 +297,7 @@ static struct block *translate_locked(struct jit *j, struct code_page *page, con
     if (log_traces(j->v->vm->log, TRACE_JIT))
         trace(&t, start, cold);
     if (log_traces(j->v->vm->log, TRACE_JITCHECK))
-        verify(vm, t.b, start, t.e.p);
+        verify(vm, t.b, (struct code_span[]){{start, t.e.p}, {cold, t.e.cold}});
     return t.b;
 }
 

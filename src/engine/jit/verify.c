@@ -26,7 +26,8 @@ enum kind {
     HOST,   /* host address of `size` bytes (for writing) */
     BYTE,   /* 0..255 */
     FILLED, /* flags say "above" if T0 is now ENTRY for `size` bytes (for writing) */
-    CODE,   /* where a look-up leads */
+    TABLE,  /* the table of jump targets */
+    TARGET, /* an eighth of the address of one of its slots */
 };
 
 /* A linear address: a sum of host registers, guest registers in memory (IN_MEMORY + n), the base of a segment
@@ -51,19 +52,22 @@ struct value {
 enum { CELL_LINEAR, CELL_VALUE, CELL_GROUP, CELLS = CELL_GROUP + GROUP_MAX };
 struct facts {
     struct value t0, t1, cell[CELLS];
+    bool returns;          /* on the stack is a jump's target */
+    bool kept, dirty;      /* rAX is in T0 and will be again in rAX; which holds something else now */
     struct value compared; /* flags are of its comparison with the TLB's tag */
 };
 
-#define CODE_MAX  TRANSLATION_MAX
+#define CODE_MAX  (2 * (TRANSLATION_MAX + INSN_MAX_LEN))
 #define INSNS_MAX 6000
 
 struct verifier {
     const struct jit_vm *vm;
-    const u8 *start, *end; /* writable addresses */
+    struct code_span span[2];
     s64 to_exec;
-    const char *why; /* not NULL: it is not so */
+    const struct block *block; /* or NULL */
+    const char *why;           /* not NULL: it is not so */
     const u8 *where;
-    u16 at[CODE_MAX + INSN_MAX_LEN]; /* 0: nothing known; 1: inside an instruction; else its number + 2 */
+    u16 at[CODE_MAX]; /* 0: nothing known; 1: inside an instruction; else its number + 2 */
     struct facts facts[INSNS_MAX];
     unsigned count, todo_count;
     u32 todo[2 * INSNS_MAX];
@@ -90,6 +94,16 @@ static void refuse(struct verifier *c, const u8 *p, const char *why)
     c->where = p;
 }
 
+/* A register has changed: sums with it are others now. */
+static void forget_register(struct facts *f, unsigned reg)
+{
+    struct value *all[] = {&f->t0, &f->t1, &f->compared, &f->cell[CELL_LINEAR], &f->cell[CELL_VALUE]};
+    for (unsigned i = 0; i < ARRAY_LEN(all); i++)
+        if (all[i]->kind >= LINEAR && all[i]->kind <= ADDEND &&
+            (all[i]->e.base == reg || all[i]->e.index == reg))
+            *all[i] = (struct value){.kind = ANY};
+}
+
 /* `known` becomes what both say; true: it was more. */
 static bool value_weaken(struct value *known, const struct value *now)
 {
@@ -109,7 +123,13 @@ static bool value_weaken(struct value *known, const struct value *now)
 
 static bool facts_weaken(struct facts *known, const struct facts *now)
 {
-    bool less = value_weaken(&known->t0, &now->t0);
+    known->returns &= now->returns;
+    bool less = known->kept != now->kept && known->kept;
+    if (less || (known->dirty != now->dirty)) {
+        forget_register(known, RAX);
+        known->kept = known->dirty = false;
+    }
+    less |= value_weaken(&known->t0, &now->t0);
     less |= value_weaken(&known->t1, &now->t1);
     less |= value_weaken(&known->compared, &now->compared);
     for (unsigned i = 0; i < CELLS; i++)
@@ -117,14 +137,34 @@ static bool facts_weaken(struct facts *known, const struct facts *now)
     return less;
 }
 
+static const struct code_span *span_of(const struct verifier *c, const u8 *p)
+{
+    for (unsigned i = 0; i < 2; i++)
+        if (p >= c->span[i].start && p < c->span[i].end)
+            return &c->span[i];
+    return NULL;
+}
+
+/* Both spans in a row. */
+static u32 index_of(const struct verifier *c, const struct code_span *s, const u8 *p)
+{
+    return (u32)(p - s->start) + (s == c->span ? 0 : CODE_MAX / 2);
+}
+
+static const u8 *place_of(const struct verifier *c, u32 at)
+{
+    return at < CODE_MAX / 2 ? c->span[0].start + at : c->span[1].start + (at - CODE_MAX / 2);
+}
+
 /* Control may come to `p` with these facts. */
 static void reach(struct verifier *c, const u8 *p, const struct facts *f)
 {
-    if (p < c->start || p >= c->end) {
+    const struct code_span *span = span_of(c, p);
+    if (!span) {
         refuse(c, p, "leads out of the block");
         return;
     }
-    size_t at = (size_t)(p - c->start);
+    u32 at = index_of(c, span, p);
     if (c->at[at] == 1) {
         refuse(c, p, "leads into the midst of an instruction");
         return;
@@ -143,7 +183,7 @@ static void reach(struct verifier *c, const u8 *p, const struct facts *f)
     if (c->todo_count == ARRAY_LEN(c->todo))
         refuse(c, p, "has no fixed point");
     else
-        c->todo[c->todo_count++] = (u32)at;
+        c->todo[c->todo_count++] = at;
 }
 
 static bool is_thunk(const struct verifier *c, const u8 *exec)
@@ -162,16 +202,6 @@ static int cell_of(u32 offset)
         offset % 8 == AT_WORD(0) % 8)
         return CELL_GROUP + (int)((offset - AT_WORD(WORD_GROUP)) / 8);
     return -1;
-}
-
-/* A register has changed: sums with it are others now. */
-static void forget_register(struct facts *f, unsigned reg)
-{
-    struct value *all[] = {&f->t0, &f->t1, &f->compared, &f->cell[CELL_LINEAR], &f->cell[CELL_VALUE]};
-    for (unsigned i = 0; i < ARRAY_LEN(all); i++)
-        if (all[i]->kind >= LINEAR && all[i]->kind <= ADDEND &&
-            (all[i]->e.base == reg || all[i]->e.index == reg))
-            *all[i] = (struct value){.kind = ANY};
 }
 
 static void forget_segments(struct facts *f)
@@ -206,6 +236,8 @@ static void check_host(struct verifier *c, const u8 *p, const struct insn *insn,
 {
     const struct insn_mem *m = &insn->mem;
     const struct value *v = &f->t1;
+    if (f->dirty && (m->base == RAX || m->index == RAX))
+        refuse(c, p, "has an address in a register that holds something else");
     if (!size)
         refuse(c, p, "has an operand of unknown size");
     else if (v->kind == HOST && m->base == T1 && m->index == MEM_NO_REG && m->disp >= 0 &&
@@ -230,13 +262,24 @@ static bool is_tlb_entry(const struct insn *insn, const struct facts *f)
            insn->mem.disp + 8 <= (s64)sizeof(struct tlb_entry);
 }
 
+/* The memory operand is the slot of a jump's target. */
+static bool is_target(const struct insn *insn, const struct facts *f)
+{
+    const struct insn_mem *m = &insn->mem;
+    return insn->opnd[0].kind == OPND_MEM && m->seg != GS && m->seg != FS && m->base == MEM_NO_REG &&
+           m->index == T1 && m->scale == 3 && !m->disp && f->t1.kind == TARGET;
+}
+
 static void check_operand(struct verifier *c, const u8 *p, const struct insn *insn, const struct facts *f)
 {
     const struct opnd *m = insn_mem_opnd(insn);
     if (!m || !m->access || insn->id == INSN_LEA)
         return;
     bool write = m->access & ACCESS_W;
-    if (insn->mem.seg == FS || insn->mem.vsib)
+    if (insn->id == INSN_PUSH || insn->info->klass == CLASS_BRANCH) {
+        if (!is_target(insn, f))
+            refuse(c, p, "pushes memory, or jumps by it");
+    } else if (insn->mem.seg == FS || insn->mem.vsib)
         refuse(c, p, "has no address that could be checked");
     else if (insn->mem.seg == GS)
         check_vcpu(c, p, insn, f, m->size);
@@ -304,7 +347,8 @@ static struct sum sum_of(const struct insn *insn, const u8 *p, const struct fact
     const struct insn_mem *m = &insn->mem;
     const struct value *base = scratch(f, m->base), *index = scratch(f, m->index);
     struct sum e = {.base = m->base, .index = m->index, .scale = m->scale, .wide = wide, .disp = m->disp};
-    if (m->base == MEM_REG_RIP || (base && !is_alone(base)) ||
+    if (m->base == MEM_REG_RIP || (f->dirty && (m->base == RAX || m->index == RAX)) ||
+        (base && !is_alone(base)) ||
         (index && (!is_alone(index) || index->e.disp || index->e.base == MEM_NO_REG)))
         return sum_computed(p);
     if (base) {
@@ -346,8 +390,13 @@ static struct value written(const struct insn *insn, const u8 *p, const struct f
         }
         return (struct value){.kind = LINEAR, .e = sum_of(insn, p, f, wide)};
     case INSN_MOV:
+        if (reg == T1 && a->size == 2 && old->kind == TABLE && b->kind == OPND_GPR)
+            return (struct value){.kind = TARGET};
         if (a->size < 4)
             return any;
+        if (gs && wide && insn->mem.base == MEM_NO_REG &&
+            (offset == AT_WORD(WORD_TARGETS) || offset == AT_WORD(WORD_TARGETS + 1)))
+            return (struct value){.kind = TABLE};
         if (gs && insn->mem.base == MEM_NO_REG && cell_of(offset) >= 0 && wide)
             return f->cell[cell_of(offset)].kind == ANY ? computed : f->cell[cell_of(offset)];
         if (gs && wide && insn->mem.base == MEM_NO_REG && offset < AT_GPR(16) && offset % 8 == 0)
@@ -432,6 +481,26 @@ static struct value written(const struct insn *insn, const u8 *p, const struct f
     }
 }
 
+/* Register r is written. rAX may be kept in T0 for a while: "mov T0, rax ... mov rax, T0". */
+static void follow_register(const struct insn *insn, struct facts *f, unsigned r)
+{
+    const struct opnd *a = &insn->opnd[0], *b = &insn->opnd[1];
+    bool moves = insn->id == INSN_MOV && a->kind == OPND_GPR && b->kind == OPND_GPR && a->size == 8;
+    if (r == RAX && f->kept) {
+        bool back = moves && b->reg == T0;
+        f->dirty = !back;
+        f->kept = !back;
+        return;
+    }
+    if (r == T0) {
+        if (f->dirty)
+            forget_register(f, RAX);
+        f->dirty = false;
+        f->kept = moves && b->reg == RAX;
+    }
+    forget_register(f, r);
+}
+
 static void follow_writes(const struct insn *insn, const u8 *p, struct facts *f)
 {
     u16 read, regs;
@@ -454,7 +523,7 @@ static void follow_writes(const struct insn *insn, const u8 *p, struct facts *f)
         f->t1 = written(insn, p, &before, T1);
     for (unsigned r = 0; r < 16; r++)
         if (regs >> r & 1)
-            forget_register(f, r);
+            follow_register(insn, f, r);
     /* Stores to the words that are followed. */
     const struct opnd *m = insn_mem_opnd(insn);
     if (!m || !(m->access & ACCESS_W) || insn->mem.seg != GS)
@@ -481,14 +550,47 @@ static void follow_address(struct verifier *c, const u8 *p, const struct insn *i
 {
     struct insn next;
     const u8 *target = p + insn->len + insn->mem.disp, *behind = p + insn->len;
+    const struct code_span *here = span_of(c, p), *there = span_of(c, target);
     bool code =
-        insn_decode(&next, behind, (size_t)MIN(c->end - behind, INSN_MAX_LEN), DECODE_64) == DECODE_OK &&
+        insn_decode(&next, behind, (size_t)MIN(here->end - behind, INSN_MAX_LEN), DECODE_64) == DECODE_OK &&
         next.id != INSN_CALL && next.id != INSN_JMP;
     struct facts none = {.t0 = {.kind = ANY}};
     if (code)
         reach(c, target, &none);
-    else if (target < c->start || target + sizeof(struct insn) > c->end)
+    else if (!there || target + sizeof(struct insn) > there->end)
         refuse(c, p, "hands over what is not its own");
+}
+
+/* Where a link of the block is aimed. */
+static bool is_linked(const struct verifier *c, const u8 *exec)
+{
+    const struct block *b = c->block;
+    for (unsigned i = 0; b && i < b->links; i++) {
+        const struct block *to = b->link[i].target, *join = b->link[i].join;
+        if ((to && (exec == to->poll || exec == to->entry || exec == to->checked)) ||
+            (join && exec == join->call))
+            return true;
+    }
+    return false;
+}
+
+static void follow_jump(struct verifier *c, const u8 *p, const u8 *target, const struct facts *f)
+{
+    if (!is_thunk(c, target + c->to_exec) && !is_linked(c, target + c->to_exec))
+        reach(c, target, f);
+}
+
+/* Before the host's call the stack pointer makes room: the caller's address replaces the last one. */
+static bool makes_room(const struct verifier *c, const u8 *p, const struct insn *insn)
+{
+    struct insn next;
+    const u8 *behind = p + insn->len;
+    const struct insn_mem *m = &insn->mem;
+    return insn->id == INSN_LEA && insn->opnd[0].size == 8 && m->base == RSP && m->index == MEM_NO_REG &&
+           m->disp == 8 &&
+           insn_decode(&next, behind, (size_t)MIN(span_of(c, p)->end - behind, INSN_MAX_LEN), DECODE_64) ==
+               DECODE_OK &&
+           (next.id == INSN_CALL || next.id == INSN_CALL_IND);
 }
 
 static void follow_call(struct verifier *c, const u8 *p, const u8 *behind, const u8 *target, struct facts *f)
@@ -496,24 +598,21 @@ static void follow_call(struct verifier *c, const u8 *p, const u8 *behind, const
     const struct jit_thunks *k = &c->vm->thunk;
     const u8 *exec = target + c->to_exec;
     if (!is_thunk(c, exec)) {
-        refuse(c, p, "calls what is no thunk");
+        follow_jump(c, p, target, f);
+        forget_all(f);
+        reach(c, behind, f);
         return;
     }
     struct value group[GROUP_MAX];
     memcpy(group, &f->cell[CELL_GROUP], sizeof group);
-    bool looks_up = exec == k->lookup;
     bool fills = exec == k->fill[0] || exec == k->fill[1];
-    bool quiet = looks_up || fills || exec == k->vectors_load || exec == k->high_load || exec == k->x87_load;
+    bool quiet = fills || exec == k->vectors_load || exec == k->high_load || exec == k->x87_load;
     struct value t0 = f->t0, how = f->t1, value = f->cell[CELL_VALUE], linear = f->cell[CELL_LINEAR];
     forget_all(f);
     if (quiet) {
         f->cell[CELL_LINEAR] = linear;
         memcpy(&f->cell[CELL_GROUP], group, sizeof group);
         f->cell[CELL_VALUE] = value;
-    }
-    if (looks_up) {
-        f->t0 = t0;
-        f->t1 = (struct value){.kind = CODE};
     }
     if (fills && t0.kind == LINEAR && how.kind == LINEAR && how.e.base == MEM_NO_REG &&
         how.e.index == MEM_NO_REG) {
@@ -523,12 +622,6 @@ static void follow_call(struct verifier *c, const u8 *p, const u8 *behind, const
         f->compared.write = how.e.disp >> 8 & 1;
     }
     reach(c, behind, f);
-}
-
-static void follow_jump(struct verifier *c, const u8 *p, const u8 *target, const struct facts *f)
-{
-    if (!is_thunk(c, target + c->to_exec))
-        reach(c, target, f);
 }
 
 static void follow_branch(struct verifier *c, const u8 *p, const struct insn *insn, struct facts *f)
@@ -561,12 +654,17 @@ static void follow_branch(struct verifier *c, const u8 *p, const struct insn *in
         follow_call(c, p, behind, target, f);
         return;
     case INSN_JMP_IND:
-        if (insn->opnd[0].kind == OPND_GPR && insn->opnd[0].reg == T1 && f->t1.kind == CODE)
-            return;
-        if (insn->opnd[0].kind == OPND_MEM && insn->mem.seg == GS && insn->mem.base == T1 &&
-            f->t1.kind == BYTE && (insn->mem.disp == AT_RING(0) + 8 || insn->mem.disp == AT_RING(1) + 8))
-            return;
-        refuse(c, p, "jumps to what no look-up has found");
+    case INSN_CALL_IND:
+        if (!is_target(insn, f))
+            refuse(c, p, "jumps to what no look-up has found");
+        if (insn->id == INSN_CALL_IND) {
+            forget_all(f);
+            reach(c, behind, f);
+        }
+        return;
+    case INSN_RET:
+        if (!f->returns || insn->nopnds)
+            refuse(c, p, "returns to what no look-up has found");
         return;
     default:
         refuse(c, p, "is a branch that translations do not have");
@@ -575,10 +673,10 @@ static void follow_branch(struct verifier *c, const u8 *p, const struct insn *in
 
 static void follow(struct verifier *c, u32 at)
 {
-    const u8 *p = c->start + at;
+    const u8 *p = place_of(c, at);
     struct facts f = c->facts[c->at[at] - 2];
     struct insn insn;
-    if (insn_decode(&insn, p, (size_t)MIN(c->end - p, INSN_MAX_LEN), DECODE_64) != DECODE_OK) {
+    if (insn_decode(&insn, p, (size_t)MIN(span_of(c, p)->end - p, INSN_MAX_LEN), DECODE_64) != DECODE_OK) {
         refuse(c, p, "is no instruction");
         return;
     }
@@ -598,18 +696,21 @@ static void follow(struct verifier *c, u32 at)
     u16 read, regs;
     insn_gpr_use(&insn, &read, &regs);
     bool stack = insn.id == INSN_PUSH || insn.id == INSN_POP || insn.id == INSN_PUSHF || insn.id == INSN_POPF;
-    if ((regs >> RSP & 1) && !stack)
+    if ((regs >> RSP & 1) && !stack && !makes_room(c, p, &insn))
         refuse(c, p, "moves the host's stack");
+    bool returns = insn.id == INSN_PUSH && is_target(&insn, &f);
     follow_writes(&insn, p, &f);
+    f.returns = returns;
     reach(c, p + insn.len, &f);
 }
 
-const char *verify_code(struct verifier *c, const struct jit_vm *vm, const u8 *start, const u8 *end,
-                        const u8 *const *entry, unsigned entries, const u8 **where)
+const char *verify_code(struct verifier *c, const struct jit_vm *vm, const struct block *b,
+                        const struct code_span span[2], const u8 *const *entry, unsigned entries,
+                        const u8 **where)
 {
     c->vm = vm;
-    c->start = start;
-    c->end = end;
+    c->block = b;
+    memcpy(c->span, span, sizeof c->span);
     c->to_exec = vm->rx - vm->rw;
     c->why = NULL;
     c->count = c->todo_count = 0;

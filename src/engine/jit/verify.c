@@ -583,14 +583,18 @@ static void follow_jump(struct verifier *c, const u8 *p, const u8 *target, const
 /* Before the host's call the stack pointer makes room: the caller's address replaces the last one. */
 static bool makes_room(const struct verifier *c, const u8 *p, const struct insn *insn)
 {
-    struct insn next;
-    const u8 *behind = p + insn->len;
+    struct insn next = *insn;
+    const u8 *end = span_of(c, p)->end;
     const struct insn_mem *m = &insn->mem;
-    return insn->id == INSN_LEA && insn->opnd[0].size == 8 && m->base == RSP && m->index == MEM_NO_REG &&
-           m->disp == 8 &&
-           insn_decode(&next, behind, (size_t)MIN(span_of(c, p)->end - behind, INSN_MAX_LEN), DECODE_64) ==
-               DECODE_OK &&
-           (next.id == INSN_CALL || next.id == INSN_CALL_IND);
+    if (insn->id != INSN_LEA || insn->opnd[0].size != 8 || m->base != RSP || m->index != MEM_NO_REG ||
+        m->disp != 8)
+        return false;
+    do {
+        p += next.len;
+        if (insn_decode(&next, p, (size_t)MIN(end - p, INSN_MAX_LEN), DECODE_64) != DECODE_OK)
+            return false;
+    } while (next.id == INSN_NOP);
+    return next.id == INSN_CALL || next.id == INSN_CALL_IND;
 }
 
 static void follow_call(struct verifier *c, const u8 *p, const u8 *behind, const u8 *target, struct facts *f)

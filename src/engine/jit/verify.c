@@ -394,6 +394,9 @@ static struct value written(const struct insn *insn, const u8 *p, const struct f
             return (struct value){.kind = TARGET};
         if (a->size < 4)
             return any;
+        if (gs && wide && insn->mem.base == MEM_NO_REG && offset == AT_WORD(WORD_BOUNCE) &&
+            f->compared.kind == FILLED)
+            return (struct value){.kind = HOST, .size = f->compared.size}; /* to be read */
         if (gs && wide && insn->mem.base == MEM_NO_REG &&
             (offset == AT_WORD(WORD_TARGETS) || offset == AT_WORD(WORD_TARGETS + 1)))
             return (struct value){.kind = TABLE};

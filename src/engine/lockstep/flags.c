@@ -51,7 +51,7 @@ static u32 live_from(struct search *s, u64 rip, u32 flags, unsigned depth)
             live |= live_from(s, target, flags, depth + 1);
             flags &= ~live;
             rip = next;
-        } else if (info->klass == CLASS_BRANCH || info->klass == CLASS_SYSTEM || info->klass == CLASS_IO) {
+        } else if (info->klass == CLASS_BRANCH || (info->attrs & ATTR_ENDS_BLOCK)) {
             return live | flags;
         } else {
             rip = next;

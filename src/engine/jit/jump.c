@@ -145,12 +145,25 @@ static struct jump_table *table_get(struct jit *j, u32 context)
     return &x->table[n];
 }
 
+static bool is_selected(const struct jit *j)
+{
+    const struct jumps *x = j->jumps;
+    const u64 *words = j->v->engine_words;
+    return x->last.mode == j->mode && x->last.context == (u32)words[WORD_CONTEXT] &&
+           x->last.global == (u32)words[WORD_GLOBAL] && x->last.pge == is_global(j) &&
+           x->last.targets[0] == __atomic_load_n(&words[WORD_TARGETS], __ATOMIC_RELAXED) &&
+           x->last.targets[1] == __atomic_load_n(&words[WORD_TARGETS + 1], __ATOMIC_RELAXED);
+}
+
 void jumps_select(struct jit *j)
 {
     struct jumps *x = j->jumps;
     u64 *words = j->v->engine_words;
     bool user = is_users(j->mode);
-    struct jump_table *now = table_current(j, user), *other;
+    struct jump_table *now, *other;
+    if (likely(is_selected(j)))
+        return;
+    now = table_current(j, user);
     if (unlikely(!now || x->owner[now - x->table].mode != j->mode))
         now = table_get(j, context_of(j, user));
     other = table_current(j, !user); /* may have been claimed */
@@ -165,6 +178,12 @@ void jumps_select(struct jit *j)
     for (unsigned i = 0; i < 2; i++)
         if (__atomic_load_n(&words[WORD_TARGETS + i], __ATOMIC_RELAXED) != targets[i])
             __atomic_store_n(&words[WORD_TARGETS + i], targets[i], __ATOMIC_SEQ_CST);
+    x->last.targets[0] = targets[0];
+    x->last.targets[1] = targets[1];
+    x->last.context = (u32)words[WORD_CONTEXT];
+    x->last.global = (u32)words[WORD_GLOBAL];
+    x->last.mode = j->mode;
+    x->last.pge = is_global(j);
 }
 
 static void slot_set(struct jump_table *table, u64 rip, const u8 *code)

@@ -48,6 +48,13 @@ struct jumps {
         u64 used;
     } owner[JUMP_TABLES];
     u64 clock;
+    /* What jumps_select has seen and set last. */
+    struct {
+        u64 targets[2];
+        u32 context, global;
+        u16 mode;
+        bool pge;
+    } last;
 };
 
 /* After the thunks have been emitted. */

@@ -73,7 +73,7 @@ class Guest:
         """Seconds to the shell, which has the console for itself afterwards."""
         self.expect(rb"ring3:[^ \n]*# $", limit, "the shell's prompt")
         seconds = time.monotonic() - self.started
-        self.run("dmesg -n 1")
+        self.run("stty cols 999; dmesg -n 1")
         return seconds
 
     def run(self, command, limit=60):

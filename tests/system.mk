@@ -39,7 +39,7 @@ test-firmware: $(OUT)/ring3
 # A Debian guest with runtimes that generate code, and programs that rewrite it. The guest is made once (minutes, 400 MB to download); where
 # that is impossible all is skipped. RING3_JIT_SECONDS=60 makes each part longer.
 TOOLS_GUEST := build/guest/tools
-TOOLS_PROGRAMS := $(OUT)/tests/jit
+TOOLS_PROGRAMS := $(OUT)/guest-programs
 TOOLS_BINARIES := $(patsubst tests/system/jit/%.c,$(TOOLS_PROGRAMS)/%,$(wildcard tests/system/jit/*.c))
 TOOLS_SCRIPTS := $(filter-out %.c %.h,$(wildcard tests/system/jit/*))
 

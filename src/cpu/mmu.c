@@ -199,7 +199,7 @@ static void host_store(u8 *p, unsigned size, u64 value)
     }
 }
 
-static u64 apic_access(struct vcpu *v, u64 gpa, unsigned size, bool write, u64 value)
+u64 mmu_apic_access(struct vcpu *v, u64 gpa, unsigned size, bool write, u64 value)
 {
     u64 offset = gpa & ~PAGE_MASK;
     pthread_mutex_lock(v->vm->machine_lock);
@@ -218,7 +218,7 @@ static u64 target_read(struct vcpu *v, const struct target *t, unsigned size)
         return host_load(t->host, size);
     cpu_meet_world(v);
     if (t->kind == TARGET_APIC)
-        return apic_access(v, t->gpa, size, false, 0) & MASK(8 * size);
+        return mmu_apic_access(v, t->gpa, size, false, 0) & MASK(8 * size);
     return mem_read(v->vm->mem, t->gpa, size);
 }
 
@@ -232,7 +232,7 @@ static void target_write(struct vcpu *v, const struct target *t, unsigned size, 
     }
     cpu_meet_world(v);
     if (t->kind == TARGET_APIC)
-        apic_access(v, t->gpa, size, true, value);
+        mmu_apic_access(v, t->gpa, size, true, value);
     else
         mem_write(v->vm->mem, t->gpa, size, value);
 }

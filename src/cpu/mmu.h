@@ -131,6 +131,9 @@ bool mmu_code_remember(struct vcpu *v, u64 lin);
  */
 u64 mmu_translate(struct vcpu *v, u64 lin);
 
+/* The local APIC's registers at `gpa`, in v->apic_page: 1..8 bytes. A write returns `value`. */
+u64 mmu_apic_access(struct vcpu *v, u64 gpa, unsigned size, bool write, u64 value);
+
 /* The memory map, A20 or the APIC page changed: forget every physical page too (EVENT_TLB_FLUSH). */
 void mmu_map_changed(struct vcpu *v);
 

@@ -38,15 +38,6 @@ void emit_gs(struct emitter *e, unsigned opcode, unsigned reg, u32 offset, bool 
     emit_u32(e, offset);
 }
 
-void emit_gs_based(struct emitter *e, unsigned opcode, unsigned reg, unsigned base, u32 offset, bool wide)
-{
-    emit_u8(e, 0x65);
-    emit_u8(e, 0x40 | wide << 3 | (reg >> 3) << 2 | base >> 3);
-    emit_u8(e, opcode);
-    emit_u8(e, 0x80 | (reg & 7) << 3 | (base & 7));
-    emit_u32(e, offset);
-}
-
 void emit_gs_load(struct emitter *e, unsigned reg, u32 offset)
 {
     emit_gs(e, 0x8b, reg, offset, true);

@@ -42,8 +42,6 @@ static inline const u8 *emit_here(const struct emitter *e)
 
 /* `opcode reg, gs:[offset]` with a one-byte opcode; `wide` is REX.W. */
 void emit_gs(struct emitter *e, unsigned opcode, unsigned reg, u32 offset, bool wide);
-/* `opcode reg, gs:[base + offset]`; base is neither RSP nor R12. */
-void emit_gs_based(struct emitter *e, unsigned opcode, unsigned reg, unsigned base, u32 offset, bool wide);
 void emit_gs_load(struct emitter *e, unsigned reg, u32 offset);  /* mov reg, gs:[offset] */
 void emit_gs_store(struct emitter *e, unsigned reg, u32 offset); /* mov gs:[offset], reg */
 /* mov qword gs:[offset], value sign-extended; and the test that `value` is one. */

@@ -76,7 +76,6 @@ enum jit_word {
     WORD_T1,
     WORD_T2,
     WORD_T3,
-    WORD_T4,
     WORD_MODE,  /* what a RIP is xor-ed with to look it up: the mode's part of the key */
     WORD_LIMIT, /* [SREG_COUNT], outside 64-bit mode: the first offset behind the segment; 0 if not plain data
                  */

@@ -153,16 +153,23 @@ static void emit_fill(struct jit *j, struct emitter *e, bool reload)
     EMIT(e, "\x41\x80\xfb\x01\xc3"); /* cmp r11b, FILL_DONE; ret */
 }
 
+/* `fn` with the vCPU and T0; all registers are in memory. */
+static void emit_call_c(struct jit *j, struct emitter *e, u64 fn)
+{
+    emit_spill(e);
+    emit_state_store(j, e);
+    EMIT(e, "\x4c\x89\xd6"); /* mov rsi, r10 */
+    emit_gs_load(e, RDI, AT_WORD(WORD_SELF));
+    emit_mov_imm(e, RAX, fn);
+    EMIT(e, "\xff\xd0"); /* call rax */
+}
+
 /* Jumped to, likewise: the block's last instruction. */
 static void emit_step_end(struct jit *j, struct emitter *e, const u8 *leave)
 {
     j->thunk.step_end = emit_here(e);
-    emit_spill(e);
-    emit_state_store(j, e);
-    EMIT(e, "\x44\x89\xd6"); /* mov esi, r10d */
-    emit_gs_load(e, RDI, AT_WORD(WORD_SELF));
-    emit_mov_imm(e, RAX, (u64)(uintptr_t)jit_step_end);
-    EMIT(e, "\xff\xd0\x48\x85\xc0"); /* call rax; test rax, rax */
+    emit_call_c(j, e, (u64)(uintptr_t)jit_step_end);
+    EMIT(e, "\x48\x85\xc0"); /* test rax, rax */
     emit_jump_to(e, 0x0f84, leave);
     emit_gs_store(e, RAX, AT_WORD(WORD_ENTRY));
     emit_reload(e);
@@ -173,12 +180,8 @@ static void emit_step_end(struct jit *j, struct emitter *e, const u8 *leave)
 static void emit_call_end(struct jit *j, struct emitter *e, const u8 *leave, const u8 *go_on)
 {
     j->thunk.call_end = emit_here(e);
-    emit_spill(e);
-    emit_state_store(j, e);
-    EMIT(e, "\x4c\x89\xd6"); /* mov rsi, r10 */
-    emit_gs_load(e, RDI, AT_WORD(WORD_SELF));
-    emit_mov_imm(e, RAX, (u64)(uintptr_t)jit_call_end);
-    EMIT(e, "\xff\xd0\x84\xc0"); /* call rax; test al, al */
+    emit_call_c(j, e, (u64)(uintptr_t)jit_call_end);
+    EMIT(e, "\x84\xc0"); /* test al, al */
     emit_jump_to(e, 0x0f84, leave);
     emit_jump_to(e, 0xe9, go_on);
 }

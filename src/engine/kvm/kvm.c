@@ -10,10 +10,6 @@
 
 #define API_VERSION 12
 
-/* Where Intel hosts keep three pages of their own (4.26, 4.41): in the hole below the firmware. */
-#define IDENTITY_MAP 0xfeffc000ull
-#define TSS_ADDRESS  0xfeffd000ull
-
 static const struct {
     long extension;
     const char *name;
@@ -71,7 +67,7 @@ static int check_device(struct kvm_vm *k, struct error *err)
 int kvm_device_open(struct kvm_vm *k, const struct kvm_sys *sys, struct error *err)
 {
     *k = (struct kvm_vm){.sys = sys, .dev = -1, .fd = -1, .generation = ~0ull};
-    k->supported = calloc(1, sizeof *k->supported + KVM_CPUID_MAX * sizeof(struct kvm_cpuid_entry2));
+    k->supported = kvm_cpuid_list();
     if (!k->supported)
         return error_set(err, ENOMEM, "no memory for KVM's CPUID");
     k->dev = sys->open(sys->opaque);
@@ -118,7 +114,7 @@ static void enable_msr_exits(struct kvm_vm *k)
 
 static int create_machine(struct kvm_vm *k, struct error *err)
 {
-    u64 identity = IDENTITY_MAP;
+    u64 identity = KVM_IDENTITY_MAP;
     do
         k->fd = kvm_call(k, k->dev, KVM_CREATE_VM, NULL);
     while (k->fd == -EINTR);
@@ -129,7 +125,7 @@ static int create_machine(struct kvm_vm *k, struct error *err)
             strerror(-k->fd));
     int rc = kvm_call(k, k->fd, KVM_SET_IDENTITY_MAP_ADDR, &identity);
     if (rc >= 0)
-        rc = kvm_call(k, k->fd, KVM_SET_TSS_ADDR, (void *)(uintptr_t)TSS_ADDRESS);
+        rc = kvm_call(k, k->fd, KVM_SET_TSS_ADDR, (void *)(uintptr_t)KVM_TSS_ADDRESS);
     if (rc < 0)
         return error_set(err, -rc, "KVM refuses its own pages: %s", strerror(-rc));
     k->tsc_scales = kvm_has(k, KVM_CAP_TSC_CONTROL);

@@ -28,6 +28,11 @@ struct builder {
     bool report;
 };
 
+struct kvm_cpuid2 *kvm_cpuid_list(void)
+{
+    return calloc(1, sizeof(struct kvm_cpuid2) + KVM_CPUID_MAX * sizeof(struct kvm_cpuid_entry2));
+}
+
 static const struct kvm_cpuid_entry2 *supported(const struct kvm_vm *k, u32 leaf, u32 subleaf)
 {
     for (u32 i = 0; i < k->supported->nent; i++) {
@@ -158,7 +163,7 @@ int kvm_cpuid_set(struct vcpu *v, struct error *err)
 {
     struct kvm_cpu *c = v->engine;
     struct builder b = {.v = v, .k = c->vm, .report = v->index == 0};
-    b.out = calloc(1, sizeof *b.out + KVM_CPUID_MAX * sizeof *b.out->entries);
+    b.out = kvm_cpuid_list();
     if (!b.out)
         return error_set(err, ENOMEM, "no memory for KVM's CPUID");
     for (u32 leaf = 0; leaf <= BASIC_LAST; leaf++)

@@ -21,6 +21,10 @@
 #include "cpu/engine.h"
 #include "engine/kvm/kvm_sys.h"
 
+/* Where Intel hosts keep three pages of their own (4.26, 4.41): in the hole below the firmware. */
+#define KVM_IDENTITY_MAP 0xfeffc000ull
+#define KVM_TSS_ADDRESS  0xfeffd000ull
+
 #define KVM_SLOTS_MAX 512
 #define KVM_CPUID_MAX 256
 
@@ -54,6 +58,7 @@ struct kvm_cpu {
     _Atomic(bool) inside; /* in, or on its way into, KVM_RUN */
     pthread_t thread;     /* of `inside` */
     u64 tsc_khz;
+    u64 cr8, apic_base;                        /* as KVM was told, or has told, last */
     u64 exits, io, mmio, halts, windows, msrs; /* counters */
 };
 
@@ -85,7 +90,9 @@ void kvm_cpu_destroy(struct vcpu *v);
 /* kvm_memory.c: makes the slots show the map. [machine lock] */
 void kvm_memory_sync(struct kvm_vm *k);
 
-/* kvm_cpuid.c: tells KVM what CPUID says: the model's, less what KVM cannot do (which the log names). */
+/* kvm_cpuid.c: an empty list with room for KVM_CPUID_MAX, or NULL; free() it. */
+struct kvm_cpuid2 *kvm_cpuid_list(void);
+/* Tells KVM what CPUID says: the model's, less what KVM cannot do (which the log names). */
 int kvm_cpuid_set(struct vcpu *v, struct error *err);
 /* Does KVM show this CPUID bit? */
 u32 kvm_cpuid_supported(const struct kvm_vm *k, u32 leaf, u32 subleaf, char reg);
@@ -93,6 +100,8 @@ u32 kvm_cpuid_supported(const struct kvm_vm *k, u32 leaf, u32 subleaf, char reg)
 /* kvm_state.c: registers from KVM to struct vcpu, and back. False: KVM refused; it is in the log. */
 bool kvm_pull(struct vcpu *v);
 bool kvm_push(struct vcpu *v);
+/* Where KVM says that the guest has put its local APIC. */
+void kvm_apic_base_set(struct vcpu *v, u64 base);
 
 /* kvm_msr.c */
 bool kvm_msrs_pull(struct vcpu *v);

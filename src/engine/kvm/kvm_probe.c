@@ -120,7 +120,7 @@ static int setup(struct prober *p)
     k->fd = kvm_call(k, k->dev, KVM_CREATE_VM, NULL);
     if (k->fd < 0)
         return k->fd;
-    int rc = kvm_call(k, k->fd, KVM_SET_TSS_ADDR, (void *)0xfeffd000ul);
+    int rc = kvm_call(k, k->fd, KVM_SET_TSS_ADDR, (void *)(uintptr_t)KVM_TSS_ADDRESS);
     if (rc >= 0)
         rc = kvm_call(k, k->fd, KVM_SET_USER_MEMORY_REGION, &region);
     if (rc < 0)

@@ -5,7 +5,7 @@
 #include "base/bytes.h"
 #include "cpu/ctrl.h"
 #include "cpu/exc.h"
-#include "cpu/msr.h"
+#include "cpu/mmu.h"
 #include "engine/kvm/kvm_impl.h"
 #include "mem/mem.h"
 
@@ -114,27 +114,19 @@ static bool inject(struct vcpu *v)
 static void share_apic_in(struct vcpu *v)
 {
     struct kvm_cpu *c = v->engine;
-    if (!v->apic_ops)
-        return;
-    pthread_mutex_lock(v->vm->machine_lock);
-    c->run->cr8 = v->apic_ops->cr8_read(v->apic);
-    pthread_mutex_unlock(v->vm->machine_lock);
+    c->run->cr8 = c->cr8 = cpu_read_cr(v, 8);
 }
 
 static void share_apic_out(struct vcpu *v)
 {
     struct kvm_cpu *c = v->engine;
-    u64 base = 0;
-    if (!v->apic_ops)
-        return;
-    pthread_mutex_lock(v->vm->machine_lock);
-    if (v->apic_ops->cr8_read(v->apic) != c->run->cr8)
+    if (c->run->cr8 != c->cr8 && v->apic_ops) {
+        pthread_mutex_lock(v->vm->machine_lock);
         v->apic_ops->cr8_write(v->apic, (u8)c->run->cr8);
-    bool moved = v->apic_ops->msr_read(v->apic, MSR_APIC_BASE, &base) && base != c->run->apic_base &&
-                 v->apic_ops->msr_write(v->apic, MSR_APIC_BASE, c->run->apic_base);
-    pthread_mutex_unlock(v->vm->machine_lock);
-    if (moved)
-        vcpu_refresh_apic(v);
+        pthread_mutex_unlock(v->vm->machine_lock);
+    }
+    if (c->run->apic_base != c->apic_base)
+        kvm_apic_base_set(v, c->run->apic_base);
 }
 
 /* --- exits --- */
@@ -155,17 +147,6 @@ static void do_io(struct vcpu *v)
         else
             port_write(v->vm->mem, run->io.port, size, load_le(data, size));
     }
-}
-
-static u64 apic_access(struct vcpu *v, u64 offset, unsigned len, bool write, u64 value)
-{
-    pthread_mutex_lock(v->vm->machine_lock);
-    if (write)
-        v->apic_ops->write(v->apic, offset, len, value);
-    else
-        value = v->apic_ops->read(v->apic, offset, len);
-    pthread_mutex_unlock(v->vm->machine_lock);
-    return value;
 }
 
 static u64 access_bytes(struct vcpu *v, u64 gpa, unsigned len, bool write, u64 value)
@@ -190,7 +171,7 @@ static void do_mmio(struct vcpu *v)
     u64 value = 0;
     memcpy(&value, run->mmio.data, len);
     if ((gpa & PAGE_MASK) == v->apic_page)
-        value = apic_access(v, gpa & ~PAGE_MASK, len, write, value);
+        value = mmu_apic_access(v, gpa, len, write, value);
     else if (len & (len - 1)) /* a part of an access across a page's end */
         value = access_bytes(v, gpa, len, write, value);
     else if (write)

@@ -1,5 +1,6 @@
 /* Registers: general, segments, control, debug, events (4.11 - 4.14, 4.31, 4.43). */
 #include <string.h>
+#include "cpu/ctrl.h"
 #include "cpu/exc.h"
 #include "cpu/msr.h"
 #include "engine/kvm/kvm_impl.h"
@@ -80,16 +81,13 @@ static struct kvm_segment seg_to(const struct segreg *s)
     X(ldt, ldtr) X(tr, tr)
 /* clang-format on */
 
-static void apic_base_set(struct vcpu *v, u64 base)
+void kvm_apic_base_set(struct vcpu *v, u64 base)
 {
+    struct kvm_cpu *c = v->engine;
     u64 now = 0;
-    if (!v->apic_ops)
-        return;
-    pthread_mutex_lock(v->vm->machine_lock);
-    if (v->apic_ops->msr_read(v->apic, MSR_APIC_BASE, &now) && now != base)
-        v->apic_ops->msr_write(v->apic, MSR_APIC_BASE, base);
-    pthread_mutex_unlock(v->vm->machine_lock);
-    vcpu_refresh_apic(v);
+    c->apic_base = base;
+    if (msr_read(v, MSR_APIC_BASE, &now) && now != base && !msr_write(v, MSR_APIC_BASE, base))
+        log_warn(v->vm->log, "cpu%u: the local APIC cannot be at %#llx", v->index, (unsigned long long)base);
 }
 
 static bool sregs_pull(struct vcpu *v)
@@ -107,29 +105,15 @@ static bool sregs_pull(struct vcpu *v)
     v->cr3 = s.cr3;
     v->cr4 = s.cr4;
     v->efer = s.efer;
-    apic_base_set(v, s.apic_base);
+    kvm_apic_base_set(v, s.apic_base);
     return true;
 }
 
+/* Without a local APIC: as it is after power-on. */
 static u64 apic_base(struct vcpu *v)
 {
-    u64 base = 0xfee00000 | BIT(11) | (v->index ? 0 : BIT(8));
-    if (!v->apic_ops)
-        return base;
-    pthread_mutex_lock(v->vm->machine_lock);
-    v->apic_ops->msr_read(v->apic, MSR_APIC_BASE, &base);
-    pthread_mutex_unlock(v->vm->machine_lock);
-    return base;
-}
-
-static u8 cr8(struct vcpu *v)
-{
-    if (!v->apic_ops)
-        return 0;
-    pthread_mutex_lock(v->vm->machine_lock);
-    u8 value = v->apic_ops->cr8_read(v->apic);
-    pthread_mutex_unlock(v->vm->machine_lock);
-    return value;
+    u64 base;
+    return msr_read(v, MSR_APIC_BASE, &base) ? base : 0xfee00000 | BIT(11) | (v->index ? 0 : BIT(8));
 }
 
 static bool sregs_push(struct vcpu *v)
@@ -142,7 +126,7 @@ static bool sregs_push(struct vcpu *v)
         .cr3 = v->cr3,
         .cr4 = v->cr4,
         .efer = v->efer,
-        .cr8 = cr8(v),
+        .cr8 = cpu_read_cr(v, 8),
         .apic_base = apic_base(v),
     };
 #define X(theirs, ours) s.theirs = seg_to(&v->ours);
